@@ -1,0 +1,99 @@
+//! Files of a source's artifact, read from the Git objects that the source controller fetched.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use git::Repository;
+use kustomize::MemoryTree;
+use object::Key;
+use serde_json::Value;
+
+use crate::source::ignore::Ignore;
+
+/// Largest file that can be part of a manifest; larger ones are as if they were not there.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// Where the fetched repository of a GitRepository lies.
+pub(crate) fn directory(cache: &Path, source: &Key) -> PathBuf {
+    cache.join(&source.namespace).join(format!("{}.git", source.name))
+}
+
+/// A commit's files, as one Kustomization may read them.
+pub(crate) struct Snapshot {
+    /// Git's id of the tree: equal ids mean equal files.
+    pub(crate) tree_id: String,
+    pub(crate) files: MemoryTree,
+}
+
+/// Reads snapshots; keeps the blobs of the last one of each source, since most stay the same between two commits.
+pub(crate) struct Sources {
+    cache: PathBuf,
+    last: Mutex<HashMap<Key, Arc<Kept>>>,
+}
+
+struct Kept {
+    commit: String,
+    ignore: Option<String>,
+    snapshot: Arc<Snapshot>,
+    blobs: HashMap<String, Bytes>,
+}
+
+impl Sources {
+    pub(crate) fn new(cache: &Path) -> Self {
+        Self { cache: cache.to_owned(), last: Mutex::default() }
+    }
+
+    /// The files of a commit of a source, without the ignored ones.
+    pub(crate) async fn snapshot(
+        &self,
+        source: &Key,
+        object: &Value,
+        commit: &str,
+    ) -> Result<Arc<Snapshot>, git::Error> {
+        let ignore = object["spec"]["ignore"].as_str().map(str::to_owned);
+        let last = self.lock().get(source).cloned();
+        if let Some(kept) = last.as_ref().filter(|kept| kept.commit == commit && kept.ignore == ignore) {
+            return Ok(kept.snapshot.clone());
+        }
+        let repository = Repository::at(directory(&self.cache, source));
+        let tree_id = repository.commit_at(commit).await?.tree;
+        let mut entries = repository.read_tree(commit, "", true).await?;
+        entries.retain(|entry| {
+            let regular = entry.kind == "blob" && entry.mode != "120000";
+            regular && entry.size.is_none_or(|size| size <= FILE_LIMIT)
+        });
+        let mut blobs = HashMap::new();
+        let missing: Vec<String> = entries
+            .iter()
+            .map(|entry| &entry.id)
+            .filter(|id| match last.as_ref().and_then(|kept| kept.blobs.get(*id)) {
+                Some(blob) => {
+                    blobs.insert((*id).clone(), blob.clone());
+                    false
+                }
+                None => true,
+            })
+            .cloned()
+            .collect();
+        let contents = repository.read_blobs(&missing).await?;
+        blobs.extend(missing.into_iter().zip(contents));
+        let content = |entry: &git::repository::Entry| blobs.get(&entry.id).cloned().unwrap_or_default();
+        let in_repository =
+            entries.iter().filter(|entry| entry.path.rsplit('/').next() == Some(".sourceignore"));
+        let files: Vec<(String, Bytes)> =
+            in_repository.map(|entry| (entry.path.clone(), content(entry))).collect();
+        let rules = Ignore::new(ignore.as_deref(), &files);
+        let files = entries.iter().filter(|entry| !rules.excludes(&entry.path));
+        let files = MemoryTree::new(files.map(|entry| (entry.path.clone(), content(entry))));
+        let snapshot = Arc::new(Snapshot { tree_id, files });
+        let kept = Kept { commit: commit.to_owned(), ignore, snapshot: snapshot.clone(), blobs };
+        self.lock().insert(source.clone(), Arc::new(kept));
+        Ok(snapshot)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Kept>>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

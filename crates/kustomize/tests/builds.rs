@@ -1,0 +1,103 @@
+//! Builds as deploy repositories have them, and the errors that their authors see.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use kustomize::{MemoryTree, Options, build};
+use serde_json::{Value, json};
+
+type Files<'a> = &'a [(&'a str, &'a str)];
+
+fn tree(files: Files<'_>) -> MemoryTree {
+    MemoryTree::new(files.iter().map(|(path, text)| ((*path).to_owned(), Bytes::from((*text).to_owned()))))
+}
+
+#[track_caller]
+fn check(files: Files<'_>, dir: &str, expected: Result<Value, &str>) {
+    let built = build(&tree(files), dir, Options::default());
+    let built = built.map(|built| Value::Array(built.objects)).map_err(|error| error.to_string());
+    assert_eq!(built, expected.map_err(str::to_owned));
+}
+
+#[test]
+fn an_overlay_changes_images_of_a_kind_of_its_own() {
+    let files = [
+        ("base/kustomization.yaml", "resources: [app.yaml]\nconfigurations: [images.yaml]\n"),
+        ("base/images.yaml", "images:\n- path: spec/frontend/image\n  kind: XNodeApp\n"),
+        (
+            "base/app.yaml",
+            "apiVersion: platform.io/v1\nkind: XNodeApp\nmetadata: {name: dashboard}\nspec: {frontend: {image: 'localhost:7007/platform/dashboard-frontend:latest'}}\n",
+        ),
+        (
+            "overlays/dev/kustomization.yaml",
+            "resources: [../../base]\nnamespace: dashboard-dev\nimages: [{name: 'localhost:7007/platform/dashboard-frontend', newTag: sha-1234567}]\n",
+        ),
+    ];
+    let app = json!({
+        "apiVersion": "platform.io/v1",
+        "kind": "XNodeApp",
+        "metadata": {"name": "dashboard", "namespace": "dashboard-dev"},
+        "spec": {"frontend": {"image": "localhost:7007/platform/dashboard-frontend:sha-1234567"}},
+    });
+    check(&files, "overlays/dev", Ok(json!([app])));
+    let read = build(&tree(&files), "overlays/dev", Options::default()).unwrap().read;
+    let named: BTreeSet<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
+    assert!(read.is_superset(&named), "{read:?} lacks some of {named:?}");
+}
+
+#[test]
+fn a_generated_name_reaches_its_references() {
+    let files = [
+        (
+            "kustomization.yaml",
+            "resources: [pod.yaml]\nnamePrefix: a-\nconfigMapGenerator: [{name: m, literals: [k=v]}]\n",
+        ),
+        (
+            "pod.yaml",
+            "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, envFrom: [{configMapRef: {name: m}}]}]}\n",
+        ),
+    ];
+    let built = build(&tree(&files), "", Options::default()).unwrap().objects;
+    let name = built[1]["metadata"]["name"].as_str().unwrap();
+    assert!(name.starts_with("a-m-") && name.len() == 14, "{name}");
+    assert_eq!(built[0]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"], name);
+}
+
+#[test]
+fn errors_name_the_file_and_the_field() {
+    let file = "kustomization.yaml";
+    check(
+        &[],
+        "",
+        Err(
+            "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory '/'",
+        ),
+    );
+    check(&[(file, "resources: [x.yaml]")], "", Err("kustomization.yaml: x.yaml: no such file or directory"));
+    check(&[(file, "vars: []")], "", Err("kustomization.yaml: the field 'vars' is not supported yet"));
+    check(
+        &[(file, "resources: [https://example.com/x]")],
+        "",
+        Err("kustomization.yaml: 'https://example.com/x' is a remote base; remote bases are not fetched"),
+    );
+    check(
+        &[("a/kustomization.yaml", "resources: [../../x.yaml]")],
+        "a",
+        Err("a/kustomization.yaml: security; file '../../x.yaml' is not in or below '/a'"),
+    );
+    check(
+        &[("a/kustomization.yaml", "resources: [../x.yaml]"), ("x.yaml", "")],
+        "a",
+        Err("a/kustomization.yaml: security; file '/x.yaml' is not in or below '/a'"),
+    );
+    check(
+        &[("a/kustomization.yaml", "resources: [../b]"), ("b/kustomization.yaml", "resources: [../a]")],
+        "a",
+        Err("cycle detected: candidate root '/a' contains visited root '/a' (by way of /a, /b)"),
+    );
+    check(
+        &[(file, "resources: [x.yaml]"), ("x.yaml", "a: [1")],
+        "",
+        Err("x.yaml: yaml: line 2: did not find expected ',' or ']'"),
+    );
+}
