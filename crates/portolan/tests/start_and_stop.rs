@@ -11,6 +11,10 @@ use object::{Key, kinds, meta};
 use platform::{Platform, SOON, eventually, fail, processes, up};
 use serde_json::{Value, json};
 
+/// One platform of this file at a time: the kernel gives the number of a namespace that ended to the next one that
+/// begins, so another test's platform would look like what this one left behind.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// The one line that a failing command prints.
 fn one_line(command: Command) -> String {
     let said = fail(command);
@@ -20,6 +24,7 @@ fn one_line(command: Command) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_start_says_so_in_one_line() {
+    let _alone = ALONE.lock().await;
     let first = Platform::start().await;
 
     let said = one_line(up(&first.data));
@@ -76,6 +81,7 @@ async fn running(platform: &Platform) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_leaves_no_process_mount_or_network_behind() {
+    let _alone = ALONE.lock().await;
     let mut platform = Platform::start().await;
     platform.ready().await;
     platform.cluster("dev").await.create(&kinds::POD, &pod()).await.unwrap();
@@ -100,6 +106,7 @@ async fn a_stop_leaves_no_process_mount_or_network_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_platform_ends_whole_and_continues_where_it_was() {
+    let _alone = ALONE.lock().await;
     let folder = tempfile::tempdir().unwrap();
     let mut platform = Platform::start_on(folder.path(), &[]).await;
     platform.ready().await;
