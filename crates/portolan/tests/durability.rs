@@ -292,8 +292,8 @@ async fn check(subject: &Subject, stored: &[Stored]) {
         }
     }
     if let Some(Stored::Commit { sha }) = stored.iter().rev().find(|s| matches!(s, Stored::Commit { .. })) {
-        // Above the last acknowledged push may be the one that was under way, nothing else.
-        let path = "/api/v3/repos/platform/durable/commits?per_page=2";
+        // Above the last acknowledged push may be one for each kill since then: stored, but not answered any more.
+        let path = "/api/v3/repos/platform/durable/commits?per_page=100";
         let (status, text) = get(path).await;
         let answer: Value = serde_json::from_str(&text).unwrap_or_default();
         let on_top = answer.as_array().into_iter().flatten().any(|commit| commit["sha"] == json!(sha));
