@@ -10,6 +10,9 @@ use anyhow::{Context as _, Result, bail};
 /// Raised when a newer platform writes what an older one could not read.
 const FORMAT: u32 = 1;
 
+/// With less space than this nothing could be stored for long, and the platform does not start.
+const LEAST_SPACE_MIB: u64 = 16;
+
 /// An opened data directory, locked for as long as this lives.
 pub(crate) struct DataDir {
     path: PathBuf,
@@ -24,6 +27,7 @@ impl DataDir {
         let path = path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(0o700))
             .with_context(|| format!("cannot make {} private: does it belong to you?", path.display()))?;
+        check_space(&path)?;
         let lock_path = path.join("lock");
         let lock = File::options().create(true).truncate(false).write(true).open(&lock_path);
         let mut lock =
@@ -80,6 +84,18 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> Result<()> {
         fs::rename(&fresh, path)
     };
     write().with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn check_space(path: &Path) -> Result<()> {
+    let disk = rustix::fs::statvfs(path).with_context(|| format!("cannot look at {}", path.display()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize) / (1024 * 1024);
+    if free < LEAST_SPACE_MIB {
+        bail!(
+            "the disk of {} is full: {free} MiB are free, at least {LEAST_SPACE_MIB} are needed; make space there, or choose another --data",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 fn check_format(path: &Path) -> Result<()> {

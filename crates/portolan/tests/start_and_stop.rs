@@ -51,6 +51,38 @@ async fn what_cannot_start_says_so_in_one_line() {
     assert!(said.contains(&*file.path().to_string_lossy()), "{said}");
 }
 
+/// A file system of its own that holds next to nothing; unmounted with the last use.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// None where this user may not mount.
+    fn new() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(folder.path());
+        mount.output().is_ok_and(|done| done.status.success()).then_some(Self(folder))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg(self.0.path()).status();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_is_one_clear_line() {
+    let _alone = ALONE.lock().await;
+    let Some(disk) = SmallDisk::new() else {
+        println!("skipped: this user may not mount a small file system");
+        return;
+    };
+    let data = disk.0.path().join("data");
+    let said = one_line(up(&data));
+    assert!(said.contains("is full") && said.contains(&*data.to_string_lossy()), "{said}");
+    assert!(said.contains("make space") && said.contains("--data"), "{said}");
+}
+
 /// The same command with another value for one option.
 fn replaced(command: Command, option: &str, value: &str) -> Command {
     let mut arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
