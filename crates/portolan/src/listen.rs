@@ -17,8 +17,9 @@ use tokio_util::task::TaskTracker;
 
 /// Open streams (watches, event streams, clones) get this long to end after a stop.
 const DRAIN: Duration = Duration::from_secs(3);
-/// A client that has not finished its headers by then is cut off.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// A client that has not finished its headers by then is cut off. This holds for a kept connection too, so it has to be
+/// longer than the 90 s after which Go's and our own clients give an idle one up: else they meet a closed one.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 /// A TLS handshake takes no longer.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
