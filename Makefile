@@ -14,7 +14,7 @@ test: deps
 	$(CARGO) test --workspace --locked
 
 bench: deps build
-	$(CARGO) bench --workspace --locked
+	$(CARGO) bench --workspace --locked --bench '*'
 
 # What the platform runs on besides its own binary: installed from the distribution, only what is missing.
 deps:
