@@ -54,7 +54,7 @@ pub(crate) async fn run(config: Config, stop: CancellationToken) {
     };
     let reconciler = Composites {
         events: Recorder::new(&cluster, &format!("defined/{resource}")),
-        watches: Watches::new(&cluster, &resource, hints, stop.clone()),
+        watches: Watches::new(&cluster, &resource, hints),
         composites,
         revisions,
         compositions,

@@ -7,12 +7,12 @@
 
 mod graph;
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use controller::{
-    ApiError, Cluster, Controller, EventType, Next, Patch, Propagation, ReconcileError, Reconciler, Recorder,
+    ApiError, Cluster, Controller, EventType, Follower, Next, Patch, Propagation, ReconcileError, Reconciler,
+    Recorder,
 };
 use object::{Key, Resource, kinds, meta};
 use serde_json::{Value, json};
@@ -35,9 +35,8 @@ pub(crate) async fn run(cluster: Cluster, stop: CancellationToken) {
         events: Recorder::new(&cluster, "garbage-collector-controller"),
         cluster: cluster.clone(),
         graph: Arc::default(),
-        watched: Mutex::default(),
+        follower: Follower::new(&cluster),
         hints,
-        stop: stop.clone(),
     });
     let controller =
         Controller::new("garbage-collector", &cluster, &kinds::CUSTOM_RESOURCE_DEFINITION).hints(incoming);
@@ -50,9 +49,8 @@ struct Collector {
     cluster: Cluster,
     events: Recorder,
     graph: Arc<Mutex<Graph>>,
-    watched: Mutex<HashSet<Resource>>,
+    follower: Follower,
     hints: mpsc::UnboundedSender<Key>,
-    stop: CancellationToken,
 }
 
 impl Reconciler for Collector {
@@ -88,25 +86,14 @@ impl Collector {
     async fn watch_everything(&self) -> Result<(), ApiError> {
         let served = discovery::served(&self.cluster).await?;
         for resource in served.resources {
-            let is_event = resource.plural == "events";
-            let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            if is_event || !watched.insert(resource.clone()) {
+            if resource.plural == "events" {
                 continue;
             }
-            let mut changes = self.cluster.watch(&resource).subscribe();
-            let (graph, hints, stop) = (self.graph.clone(), self.hints.clone(), self.stop.clone());
-            tokio::spawn(async move {
-                loop {
-                    let change = tokio::select! {
-                        change = changes.recv() => change,
-                        () = stop.cancelled() => None,
-                    };
-                    let Some(change) = change else { return };
-                    let affected =
-                        graph.lock().unwrap_or_else(PoisonError::into_inner).take(&resource, &change);
-                    for uid in affected {
-                        let _ = hints.send(Key::new(UID, uid));
-                    }
+            let (graph, hints, of) = (self.graph.clone(), self.hints.clone(), resource.clone());
+            self.follower.follow(&resource, move |change| {
+                let affected = graph.lock().unwrap_or_else(PoisonError::into_inner).take(&of, change);
+                for uid in affected {
+                    let _ = hints.send(Key::new(UID, uid));
                 }
             });
         }

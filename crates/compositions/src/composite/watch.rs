@@ -1,57 +1,28 @@
 //! Watches on the kinds that composites are made of: a change of a composed resource brings its composite back at once,
 //! so that drift does not wait for the next look.
 
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
-
-use controller::Cluster;
+use controller::{Cluster, Follower};
 use object::{Key, Resource, meta};
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 pub(super) struct Watches {
-    cluster: Cluster,
+    follower: Follower,
     composite: Resource,
     hints: mpsc::UnboundedSender<Key>,
-    watched: Mutex<HashSet<Resource>>,
-    stop: CancellationToken,
 }
 
 impl Watches {
-    pub(super) fn new(
-        cluster: &Cluster,
-        composite: &Resource,
-        hints: mpsc::UnboundedSender<Key>,
-        stop: CancellationToken,
-    ) -> Self {
-        Self {
-            cluster: cluster.clone(),
-            composite: composite.clone(),
-            hints,
-            watched: Mutex::default(),
-            stop,
-        }
+    pub(super) fn new(cluster: &Cluster, composite: &Resource, hints: mpsc::UnboundedSender<Key>) -> Self {
+        Self { follower: Follower::new(cluster), composite: composite.clone(), hints }
     }
 
     /// Follows a kind from now on.
     pub(super) fn ensure(&self, resource: &Resource) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        if !watched.insert(resource.clone()) {
-            return;
-        }
-        let mut changes = self.cluster.watch(resource).subscribe();
-        let (composite, hints, stop) = (self.composite.clone(), self.hints.clone(), self.stop.clone());
-        tokio::spawn(async move {
-            loop {
-                let change = tokio::select! {
-                    change = changes.recv() => change,
-                    () = stop.cancelled() => None,
-                };
-                let Some(change) = change else { return };
-                if let Some(key) = owner(change.latest(), &composite) {
-                    let _ = hints.send(key);
-                }
+        let (composite, hints) = (self.composite.clone(), self.hints.clone());
+        self.follower.follow(resource, move |change| {
+            if let Some(key) = owner(change.latest(), &composite) {
+                let _ = hints.send(key);
             }
         });
     }

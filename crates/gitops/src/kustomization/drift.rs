@@ -1,12 +1,11 @@
 //! Watching what was applied: a change of a live object brings its Kustomization back to work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use controller::{Change, Cluster};
+use controller::{Change, Cluster, Follower};
 use object::{Key, Resource, meta};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
 
 use super::apply::Applier;
 use super::render::owner_of;
@@ -24,38 +23,27 @@ pub(crate) struct Attention {
 
 /// One watch for each kind of applied object, shared by all Kustomizations.
 pub(crate) struct Drift {
-    cluster: Cluster,
     applier: Arc<Applier>,
     hints: mpsc::UnboundedSender<Key>,
     attention: Arc<Mutex<Attention>>,
-    watches: Mutex<(HashMap<Resource, ()>, JoinSet<()>)>,
+    follower: Follower,
 }
 
 impl Drift {
     pub(crate) fn new(cluster: &Cluster, applier: Arc<Applier>, hints: mpsc::UnboundedSender<Key>) -> Self {
         Self {
-            cluster: cluster.clone(),
             applier,
             hints,
             attention: Arc::default(),
-            watches: Mutex::default(),
+            follower: Follower::new(cluster),
         }
     }
 
     /// Follows the objects of a kind from now on.
     pub(crate) fn follow(&self, resource: &Resource) {
-        let mut watches = self.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        if watches.0.insert(resource.clone(), ()).is_some() {
-            return;
-        }
-        let mut changes = self.cluster.watch(resource).subscribe();
-        let (resource, applier) = (resource.clone(), self.applier.clone());
+        let (of, applier) = (resource.clone(), self.applier.clone());
         let (hints, attention) = (self.hints.clone(), self.attention.clone());
-        watches.1.spawn(async move {
-            while let Some(change) = changes.recv().await {
-                notice(&resource, &applier, &attention, &hints, &change);
-            }
-        });
+        self.follower.follow(resource, move |change| notice(&of, &applier, &attention, &hints, change));
     }
 
     /// Whether drift was seen since the last call.

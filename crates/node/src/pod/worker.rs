@@ -35,9 +35,11 @@ pub(crate) async fn run(pod: Arc<Pod>) {
         write_status_until_done(&pod).await;
     }
     tokio::select! {
+        // A node that stops ends its pods too: that must not look like the pod's own end, which takes its logs away.
+        biased;
+        () = pod.node.stop.cancelled() => return,
         () = pod.ending.cancelled() => {}
         () = pod.gone.cancelled() => {}
-        () = pod.node.stop.cancelled() => return,
     }
     finish(&pod, over).await;
     let _ = std::fs::remove_dir_all(pod.dir());
