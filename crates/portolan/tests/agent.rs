@@ -252,6 +252,23 @@ async fn composite_resources_become_ready_and_a_signal_ends_the_agent() {
     world.until(&kinds::CONFIG_MAP, &text, "changed", |map| map["data"]["text"] == "hello Rachel").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_cluster_has_already_is_left_out() {
+    let world = World::start().await;
+    let mut command = agent(&world.kubeconfig, "far");
+    command.args(["--without", "database,gitops"]).stdout(Stdio::null()).stderr(Stdio::inherit());
+    let _agent = tokio::process::Command::from(command).kill_on_drop(true).spawn().unwrap();
+    // Compositions work, so everything that the agent brings is there.
+    for manifest in [DEFINITION, FUNCTION, COMPOSITION, GREETING_OF_SASHA] {
+        world.apply(manifest).await;
+    }
+    world.until_ready(&GREETING, &Key::new("default", "sasha")).await;
+    let kinds = world.cluster.list(&kinds::CUSTOM_RESOURCE_DEFINITION, "", "").await.unwrap().items;
+    let groups: Vec<&str> = kinds.iter().filter_map(|kind| kind["spec"]["group"].as_str()).collect();
+    let left_out = |group: &str| group == "postgresql.cnpg.io" || group.ends_with(".toolkit.fluxcd.io");
+    assert!(!groups.iter().any(|group| left_out(group)), "{groups:?}");
+}
+
 async fn composed_text(world: &World) -> Value {
     let found = world.cluster.list(&kinds::CONFIG_MAP, "default", "crossplane.io/composite=sasha").await;
     found.unwrap().items.remove(0)

@@ -31,12 +31,7 @@ pub(crate) struct Drift {
 
 impl Drift {
     pub(crate) fn new(cluster: &Cluster, applier: Arc<Applier>, hints: mpsc::UnboundedSender<Key>) -> Self {
-        Self {
-            applier,
-            hints,
-            attention: Arc::default(),
-            follower: Follower::new(cluster),
-        }
+        Self { applier, hints, attention: Arc::default(), follower: Follower::new(cluster) }
     }
 
     /// Follows the objects of a kind from now on.

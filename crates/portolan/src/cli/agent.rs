@@ -11,7 +11,7 @@ use controller::Cluster;
 use hyper::Method;
 
 use super::up::stop_on_signal;
-use crate::wire::agent;
+use crate::wire::agent::{self, Slice};
 
 /// A server that is there says its version at once; a slow network and a busy machine get this long.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -27,6 +27,9 @@ pub(crate) struct Agent {
     /// Where fetched repositories are cached; deleting it loses nothing
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Leave out controllers and kinds that something else in the cluster provides
+    #[arg(long, value_name = "SLICE", value_delimiter = ',')]
+    without: Vec<Slice>,
 }
 
 impl Agent {
@@ -47,16 +50,18 @@ impl Agent {
         let cluster = Cluster::new(kube::Client::try_from(config)?, "portolan-agent");
         let temporary = tempfile::tempdir().context("cannot make a cache folder")?;
         let cache = self.cache.unwrap_or_else(|| temporary.path().to_owned());
+        let slices: Vec<Slice> = Slice::ALL.into_iter().filter(|one| !self.without.contains(one)).collect();
+        anyhow::ensure!(!slices.is_empty(), "--without leaves nothing to run");
         let prepared = async {
             reach(&cluster).await.with_context(|| format!("no cluster at {url}"))?;
-            agent::prepare(&cluster).await
+            agent::prepare(&cluster, &slices).await
         };
         tokio::select! {
             prepared = prepared => prepared?,
             () = stop.cancelled() => return Ok(ExitCode::SUCCESS),
         }
         println!("controllers run against {url}");
-        agent::run(cluster, cache, stop).await;
+        agent::run(cluster, &slices, cache, stop).await;
         Ok(ExitCode::SUCCESS)
     }
 }

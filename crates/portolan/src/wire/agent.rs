@@ -12,18 +12,46 @@ use tokio_util::task::TaskTracker;
 /// Field manager of the kinds that the platform brings.
 const MANAGER: &str = "portolan";
 
-/// Makes the kinds of every slice known to a cluster.
-pub(crate) async fn prepare(cluster: &Cluster) -> Result<()> {
-    apply_kinds(cluster, [gitops::crds(), compositions::crds(), workloads::database::crds()].concat()).await
+/// A part of the agent that something else in a cluster may provide already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Slice {
+    /// Flux's kinds.
+    Gitops,
+    /// Crossplane's kinds.
+    Compositions,
+    /// CloudNativePG's kinds.
+    Database,
+}
+
+impl Slice {
+    pub(crate) const ALL: [Self; 3] = [Self::Gitops, Self::Compositions, Self::Database];
+
+    fn crds(self) -> Vec<Value> {
+        match self {
+            Self::Gitops => gitops::crds(),
+            Self::Compositions => compositions::crds(),
+            Self::Database => workloads::database::crds(),
+        }
+    }
+}
+
+/// Makes the kinds of slices known to a cluster.
+pub(crate) async fn prepare(cluster: &Cluster, slices: &[Slice]) -> Result<()> {
+    apply_kinds(cluster, slices.iter().flat_map(|slice| slice.crds()).collect()).await
 }
 
 /// Runs the slices' controllers on a prepared cluster until `stop`. `cache` holds fetched repositories; losing it
 /// costs time.
-pub(crate) async fn run(cluster: Cluster, cache: PathBuf, stop: CancellationToken) {
+pub(crate) async fn run(cluster: Cluster, slices: &[Slice], cache: PathBuf, stop: CancellationToken) {
     let tasks = TaskTracker::new();
-    tasks.spawn(compositions::run(cluster.clone(), stop.clone()));
-    tasks.spawn(workloads::database::run(cluster.clone(), stop.clone()));
-    tasks.spawn(gitops::run(gitops::Config { cluster, cache_dir: cache }, stop));
+    for slice in slices {
+        let (cluster, cache_dir, stop) = (cluster.clone(), cache.clone(), stop.clone());
+        match slice {
+            Slice::Gitops => tasks.spawn(gitops::run(gitops::Config { cluster, cache_dir }, stop)),
+            Slice::Compositions => tasks.spawn(compositions::run(cluster, stop)),
+            Slice::Database => tasks.spawn(workloads::database::run(cluster, stop)),
+        };
+    }
     tasks.close();
     tasks.wait().await;
 }

@@ -15,7 +15,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{agent, servers};
+use super::agent::{self, Slice};
+use super::servers;
 use crate::cli::node;
 use crate::config::{Config, ENVIRONMENTS, RECORDS, cluster_path};
 use crate::data::{DataDir, write_private};
@@ -96,7 +97,7 @@ impl Clusters {
             let pulled = pulled(config, keyring, name);
             tasks.spawn(async move {
                 match pull_from(&cluster, pulled).await {
-                    Ok(()) => agent::run(cluster, cache, stop).await,
+                    Ok(()) => agent::run(cluster, &Slice::ALL, cache, stop).await,
                     Err(error) => {
                         tracing::error!(cluster = name, error = %crate::one_line(&error), "cannot start")
                     }
@@ -191,7 +192,7 @@ fn pulled(config: &Config, keyring: &Keyring, cluster: &str) -> Vec<Value> {
 
 /// Makes the slices' kinds known, then what the cluster pulls from.
 async fn pull_from(cluster: &Cluster, objects: Vec<Value>) -> Result<()> {
-    agent::prepare(cluster).await?;
+    agent::prepare(cluster, &Slice::ALL).await?;
     for object in &objects {
         let resource = cluster.resolve(meta::api_version(object), meta::kind(object)).await?;
         cluster.apply(&resource, object, "portolan").await?;
