@@ -18,7 +18,7 @@ pub mod splice;
 pub use compose::compose;
 pub use emit::{emit, emit_documents};
 pub use node::{Data, Node, Style};
-pub use resolve::Resolver;
+pub use resolve::{Resolver, Scalar};
 
 use serde_json::Value;
 
@@ -39,6 +39,11 @@ pub struct Error {
     pub column: usize,
     /// What is wrong, in one line.
     pub message: String,
+}
+
+/// What a plain scalar without a tag means to go-yaml v3, as kustomize uses it.
+pub fn resolve_plain(text: &str) -> Scalar {
+    resolve::plain(text, Resolver::Kyaml)
 }
 
 /// Reads every document of a stream. Empty documents (nothing, or only `null`) are left out, as `kubectl` does.
