@@ -5,6 +5,7 @@
 //! the end, from the names that every resource has had. Semantics follow kustomize's `api` module; fields that are not
 //! supported yet are refused, with the file and the field named.
 
+mod fieldspec;
 mod id;
 mod node;
 mod origin;

@@ -68,9 +68,11 @@ impl Resources {
 
     /// Positions of the resources that have or have had a name that satisfies a condition.
     pub(crate) fn by_any_id(&self, schema: &Schema, fits: impl Fn(&Id) -> bool) -> Vec<usize> {
-        let found = self.list.iter().enumerate().filter(|(_, resource)| {
-            !resource.node.is_nil_or_empty() && resource.any_id(schema, &fits)
-        });
+        let found = self
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, resource)| !resource.node.is_nil_or_empty() && resource.any_id(schema, &fits));
         found.map(|(index, _)| index).collect()
     }
 }
