@@ -33,10 +33,13 @@ pub(crate) enum Tag {
 }
 
 /// A text and what it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Scalar {
     pub(crate) text: Text,
     pub(crate) tag: Tag,
+    /// Written in quotes or as a block. A field keeps this when it gets another value, as in kyaml: `80` over
+    /// `"http"` is the string `"80"`. It makes no difference to equality.
+    pub(crate) quoted: bool,
 }
 
 /// Fields in their order; a name is there once.
@@ -52,6 +55,14 @@ pub(crate) enum Node {
     List(Arc<Vec<Node>>),
     Map(Arc<Map>),
 }
+
+impl PartialEq for Scalar {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text && self.tag == other.tag
+    }
+}
+
+impl Eq for Scalar {}
 
 impl Scalar {
     /// The tag, with an implicit one resolved from the text.
@@ -106,6 +117,25 @@ impl Map {
         }
     }
 
+    /// Sets a field as kyaml's `FieldSetter` does: null takes the field away, and a scalar in the place of a quoted one
+    /// is quoted too, which makes it a string.
+    pub(crate) fn put(&mut self, name: &str, mut node: Node) {
+        if matches!(&node, Node::Scalar(scalar) if scalar.tag == Tag::Null) {
+            self.remove(name);
+            return;
+        }
+        match self.get_mut(name) {
+            Some(old) => {
+                node.take_quotes_of(old);
+                *old = node;
+            }
+            None => {
+                node.quote_if_ambiguous();
+                self.fields.push((name.into(), node));
+            }
+        }
+    }
+
     pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
         let at = self.fields.iter().position(|(n, _)| &**n == name)?;
         Some(self.fields.remove(at).1)
@@ -127,16 +157,16 @@ impl FromIterator<(Text, Node)> for Map {
 impl Node {
     /// A string, whatever it looks like.
     pub(crate) fn string(text: impl Into<Text>) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag: Tag::Str })
+        Self::Scalar(Scalar { text: text.into(), tag: Tag::Str, quoted: false })
     }
 
     /// A scalar whose text decides what it is.
     pub(crate) fn implicit(text: impl Into<Text>) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag: Tag::Implicit })
+        Self::Scalar(Scalar { text: text.into(), tag: Tag::Implicit, quoted: false })
     }
 
     pub(crate) fn tagged(text: impl Into<Text>, tag: Tag) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag })
+        Self::Scalar(Scalar { text: text.into(), tag, quoted: false })
     }
 
     pub(crate) fn null() -> Self {
@@ -155,6 +185,28 @@ impl Node {
     pub(crate) fn string_map<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let fields = pairs.into_iter().map(|(name, text)| (Text::from(name), Self::string(text)));
         Self::Map(Arc::new(fields.collect()))
+    }
+
+    /// Takes the quotes of the value that this one replaces, or has none as that one has none.
+    pub(crate) fn take_quotes_of(&mut self, old: &Node) {
+        let (Self::Scalar(new), Self::Scalar(old)) = (self, old) else { return };
+        new.quoted = old.quoted;
+        if new.quoted && matches!(new.tag, Tag::Implicit | Tag::Bool | Tag::Int | Tag::Float | Tag::Timestamp)
+        {
+            new.tag = Tag::Str;
+        }
+    }
+
+    /// A new text that nothing was said about, but that YAML 1.1 does not take for a string, is quoted.
+    fn quote_if_ambiguous(&mut self) {
+        let Self::Scalar(scalar) = self else { return };
+        if matches!(scalar.tag, Tag::Implicit | Tag::Str)
+            && !scalar.quoted
+            && yaml::is_ambiguous(&scalar.text)
+        {
+            scalar.quoted = true;
+            scalar.tag = Tag::Str;
+        }
     }
 
     pub(crate) fn is_null(&self) -> bool {

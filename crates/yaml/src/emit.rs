@@ -23,6 +23,20 @@ pub fn emit(value: &Value) -> String {
     out
 }
 
+/// Whether [`emit`] writes a string of this text with quotes or as a block.
+pub fn is_quoted(text: &str) -> bool {
+    text.contains('\n') || !is_string_for_all(text) || !plain_allowed(text)
+}
+
+/// Whether a YAML 1.1 reader takes this text, standing alone without quotes, for something else than a string.
+pub fn is_ambiguous(text: &str) -> bool {
+    if text.is_empty() || text.contains('\n') {
+        return false;
+    }
+    let reads_otherwise = || crate::parse(text, Resolver::Kubectl).is_ok_and(|value| !value.is_string());
+    !is_string_for_all(text) || (!plain_allowed(text) && reads_otherwise())
+}
+
 /// Several documents with `---` between them.
 pub fn emit_documents<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
     values.into_iter().map(emit).collect::<Vec<_>>().join("---\n")

@@ -16,7 +16,7 @@ mod resolve;
 pub mod splice;
 
 pub use compose::compose;
-pub use emit::{emit, emit_documents};
+pub use emit::{emit, emit_documents, is_ambiguous, is_quoted};
 pub use node::{Data, Node, Style};
 pub use resolve::{Resolver, Scalar};
 

@@ -128,9 +128,9 @@ fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
             _ => Tag::Other(tag.into()),
         },
         None if style == yaml::Style::Plain => {
-            Scalar { text: text.into(), tag: Tag::Implicit }.resolved_tag()
+            Scalar { text: text.into(), tag: Tag::Implicit, quoted: false }.resolved_tag()
         }
         _ => Tag::Str,
     };
-    Scalar { text: text.into(), tag }
+    Scalar { text: text.into(), tag, quoted: style != yaml::Style::Plain }
 }
