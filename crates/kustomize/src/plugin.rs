@@ -1,10 +1,10 @@
 //! What generators and transformers are, whether a kustomization's own field or a configuration object says so.
 
 use crate::Error;
+use crate::reader::Reader;
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::schema::Schema;
-use crate::tree::Reader;
 
 /// Where a generator or transformer runs.
 pub(crate) struct Context<'a, 'b> {

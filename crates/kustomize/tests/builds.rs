@@ -15,7 +15,7 @@ fn tree(files: Files<'_>) -> MemoryTree {
 #[track_caller]
 fn check(files: Files<'_>, dir: &str, expected: Result<Value, &str>) {
     let built = build(&tree(files), dir, Options::default());
-    let built = built.map(|built| Value::Array(built.objects)).map_err(|error| error.to_string());
+    let built = built.map(|built| Value::Array(built.objects())).map_err(|error| error.to_string());
     assert_eq!(built, expected.map_err(str::to_owned));
 }
 
@@ -57,7 +57,7 @@ fn a_generated_name_reaches_its_references() {
             "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {containers: [{name: c, envFrom: [{configMapRef: {name: m}}]}]}\n",
         ),
     ];
-    let built = build(&tree(&files), "", Options::default()).unwrap().objects;
+    let built = build(&tree(&files), "", Options::default()).unwrap().objects();
     let name = built[1]["metadata"]["name"].as_str().unwrap();
     assert!(name.starts_with("a-m-") && name.len() == 14, "{name}");
     assert_eq!(built[0]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"], name);
