@@ -7,6 +7,7 @@
 
 mod error;
 mod fieldspec;
+mod generate;
 mod id;
 mod json;
 mod node;
