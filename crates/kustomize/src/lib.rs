@@ -8,6 +8,7 @@
 mod error;
 mod fieldspec;
 mod generate;
+mod hash;
 mod id;
 mod json;
 mod node;

@@ -1,5 +1,7 @@
 //! One resource on its way through a build: the object, and what kustomize keeps in annotations beside it.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::id::{Gvk, Id};
@@ -15,6 +17,17 @@ pub(crate) enum Behavior {
     Create,
     Replace,
     Merge,
+}
+
+impl fmt::Display for Behavior {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unspecified => "unspecified",
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Merge => "merge",
+        })
+    }
 }
 
 /// An object with its history.
@@ -122,6 +135,48 @@ impl Resource {
         Arc::make_mut(&mut self.previous).push(Previous { kind: id.gvk.kind, namespace, name: id.name });
     }
 
+    /// Takes over who an older resource is, its labels and annotations where it has none of its own, and its history:
+    /// for a generated resource that is put in its place.
+    pub(crate) fn take_identity(&mut self, old: &Resource, keep_origin: bool) {
+        let old_metadata = old.node.get("metadata");
+        let metadata = self.node.map_at("metadata");
+        for field in ["labels", "annotations"] {
+            let own = metadata.remove(field);
+            let texts = merged_texts(old_metadata.and_then(|node| node.get(field)), own.as_ref(), false);
+            if let Some(texts) = texts {
+                metadata.set(field, texts);
+            }
+        }
+        self.set_name(old.name());
+        self.set_namespace(old.namespace());
+        self.previous.clone_from(&old.previous);
+        self.prefixes.clone_from(&old.prefixes);
+        self.suffixes.clone_from(&old.suffixes);
+        // A resource that is no generated one keeps its name, also when a generator adds to it.
+        self.needs_hash &= old.needs_hash;
+        self.behavior = old.behavior;
+        self.allow_name_change = old.allow_name_change;
+        self.allow_kind_change = old.allow_kind_change;
+        self.referenced_by.clone_from(&old.referenced_by);
+        self.vars.clone_from(&old.vars);
+        if self.origin.is_none() || (keep_origin && old.origin.is_some()) {
+            self.origin.clone_from(&old.origin);
+        }
+        if self.transformations.is_empty() {
+            self.transformations.clone_from(&old.transformations);
+        }
+    }
+
+    /// Takes over what an older ConfigMap or Secret has in `data` and `binaryData` under other keys.
+    pub(crate) fn take_data(&mut self, old: &Resource) {
+        for field in ["data", "binaryData"] {
+            let own = self.node.remove(field);
+            if let Some(texts) = merged_texts(old.node.get(field), own.as_ref(), true) {
+                self.node.set(field, texts);
+            }
+        }
+    }
+
     pub(crate) fn set_name(&mut self, name: &str) {
         self.node.map_at("metadata").set("name", Node::string(name));
     }
@@ -135,4 +190,21 @@ impl Resource {
             metadata.set("namespace", Node::string(namespace));
         }
     }
+}
+
+/// The texts of two maps, those of the second one first; none when there is not one. Everything becomes a text, as in
+/// kustomize's maps of strings, and a null becomes the empty one if asked for.
+fn merged_texts(old: Option<&Node>, new: Option<&Node>, null_is_empty: bool) -> Option<Node> {
+    let mut merged = BTreeMap::new();
+    for map in [old, new].into_iter().flatten().filter_map(Node::as_map) {
+        for (name, value) in map.iter() {
+            let text = match value.as_scalar() {
+                Some(_) if null_is_empty && value.is_null() => Text::default(),
+                Some(scalar) => scalar.text.clone(),
+                None => Text::default(),
+            };
+            merged.insert(name.clone(), Node::string(text));
+        }
+    }
+    (!merged.is_empty()).then(|| Node::Map(Arc::new(merged.into_iter().collect())))
 }

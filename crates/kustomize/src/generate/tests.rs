@@ -5,8 +5,8 @@
 use super::*;
 use crate::MemoryTree;
 use crate::node::to_yaml;
+use crate::reader::Reader;
 use crate::schema::Schema;
-use crate::tree::Reader;
 
 fn run<G: Generate + serde::de::DeserializeOwned>(config: &str) -> Result<Resource, String> {
     let generator: G = serde_json::from_value(yaml::parse(config, yaml::Resolver::Kyaml).unwrap()).unwrap();
@@ -15,7 +15,7 @@ fn run<G: Generate + serde::de::DeserializeOwned>(config: &str) -> Result<Resour
     tree.insert("d/binary", &b"x\xff"[..]);
     tree.insert("d/long", vec![b'a'; 53]);
     tree.insert("d/x.env", "A=1\n");
-    let reader = Reader::new(&tree, false);
+    let reader = Reader::new(&tree, false, None);
     let schema = Schema::default();
     let context = Context { reader: &reader, dir: "d", file: "d/kustomization.yaml", schema: &schema };
     let mut made = generator.generate(&context).map_err(|error| error.to_string())?;
