@@ -5,6 +5,7 @@
 //! vars come once, at the end, from the names that every resource has had. Semantics follow kustomize's `api` module,
 //! its output byte for byte; what runs programs (exec and container plugins, Helm) is refused in one clear line.
 
+mod config;
 mod error;
 mod fieldspec;
 mod generate;
@@ -12,6 +13,7 @@ mod hash;
 mod id;
 mod json;
 mod node;
+mod order;
 mod origin;
 mod plugin;
 mod reader;
