@@ -12,6 +12,7 @@ mod generate;
 mod hash;
 mod id;
 mod json;
+mod merge;
 mod node;
 mod order;
 mod origin;
@@ -21,6 +22,7 @@ mod remote;
 mod resource;
 mod resources;
 mod schema;
+mod select;
 mod trace;
 mod tree;
 

@@ -198,7 +198,7 @@ impl Node {
     }
 
     /// A new text that nothing was said about, but that YAML 1.1 does not take for a string, is quoted.
-    fn quote_if_ambiguous(&mut self) {
+    pub(crate) fn quote_if_ambiguous(&mut self) {
         let Self::Scalar(scalar) = self else { return };
         if matches!(scalar.tag, Tag::Implicit | Tag::Str)
             && !scalar.quoted
