@@ -5,18 +5,22 @@
 //! vars come once, at the end, from the names that every resource has had. Semantics follow kustomize's `api` module,
 //! its output byte for byte; what runs programs (exec and container plugins, Helm) is refused in one clear line.
 
+mod build;
 mod config;
 mod error;
 mod fieldspec;
+mod file;
 mod generate;
 mod hash;
 mod id;
 mod json;
+mod load;
 mod merge;
 mod node;
 mod order;
 mod origin;
 mod plugin;
+mod plugins;
 mod reader;
 mod remote;
 mod resource;
@@ -113,6 +117,5 @@ pub fn build_fetching(
     options: Options,
     fetch: Option<&dyn Fetch>,
 ) -> Result<Build, Error> {
-    let _ = (tree, dir, options, fetch);
-    Err(Error::Conflict("not there yet".to_owned()))
+    build::root(tree, dir, options, fetch, None)
 }
