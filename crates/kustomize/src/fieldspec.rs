@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::id::{Gvk, split_api_version};
-use crate::node::{Node, Tag};
+use crate::node::{Node, Tag, Text};
 
 /// A field of some kinds. The path has `/` between names (`\/` is a slash in a name) and passes through lists by
 /// itself; a name that ends in `[]` says that the field is a list.
@@ -216,6 +216,17 @@ fn check_name(name: &str) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// A scalar in the place of another, in the quotes of that one: a number in quotes is a text. What is there has to be
+/// a scalar or null.
+pub(crate) fn replaced(old: &Node, text: impl Into<Text>, tag: Tag) -> Result<Node, String> {
+    if old.as_scalar().is_none() {
+        return Err(wrong_kind("ScalarNode", old));
+    }
+    let mut new = Node::tagged(text, tag);
+    new.take_quotes_of(old);
+    Ok(new)
 }
 
 /// Why a node is not of the kind that a transformation sets.

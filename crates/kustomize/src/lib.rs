@@ -28,6 +28,7 @@ mod resources;
 mod schema;
 mod select;
 mod trace;
+mod transform;
 mod tree;
 
 use std::collections::BTreeSet;

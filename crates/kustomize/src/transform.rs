@@ -1,0 +1,13 @@
+//! The built-in transformers, a file each. Each is the configuration object that kustomize has for it.
+
+pub(crate) mod annotations;
+pub(crate) mod hash;
+pub(crate) mod images;
+pub(crate) mod labels;
+pub(crate) mod namespace;
+pub(crate) mod prefix;
+pub(crate) mod replicas;
+pub(crate) mod suffix;
+
+#[cfg(test)]
+mod tests;
