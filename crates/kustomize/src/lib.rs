@@ -14,6 +14,7 @@ mod generate;
 mod hash;
 mod id;
 mod json;
+mod json6902;
 mod load;
 mod merge;
 mod node;

@@ -5,6 +5,7 @@ pub(crate) mod hash;
 pub(crate) mod images;
 pub(crate) mod labels;
 pub(crate) mod namespace;
+pub(crate) mod patch;
 pub(crate) mod prefix;
 pub(crate) mod replicas;
 pub(crate) mod suffix;
