@@ -9,6 +9,7 @@ pub(crate) mod patch;
 pub(crate) mod prefix;
 pub(crate) mod replicas;
 pub(crate) mod suffix;
+pub(crate) mod value_add;
 
 #[cfg(test)]
 mod tests;

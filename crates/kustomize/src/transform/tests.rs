@@ -48,3 +48,4 @@ mod labels;
 mod names;
 mod namespaces;
 mod replicas;
+mod values;
