@@ -160,6 +160,7 @@ impl<'w> Walk<'w> {
             Err(error) => error,
         };
         match as_file {
+            Error::Remote { .. } if self.fetch.is_none() => return Err(as_file),
             Error::Missing { .. }
             | Error::NotFile { .. }
             | Error::Outside { .. }
@@ -167,7 +168,9 @@ impl<'w> Walk<'w> {
             | Error::Remote { .. } => {}
             other => return Err(unloadable(target, entry, other)),
         }
+        let fetches = self.fetch.is_some();
         self.include(target, entry, layer).map_err(|error| match error {
+            Error::Remote { .. } if !fetches => error,
             Error::NotLoadable { .. } | Error::Remote { .. } => Error::Neither {
                 file: target.file().to_owned(),
                 path: entry.path.to_owned(),
@@ -206,7 +209,15 @@ impl<'w> Walk<'w> {
     /// Adds what another kustomization gives.
     fn include(&mut self, target: &Target<'_>, entry: Entry<'_>, layer: &mut Layer) -> Result<(), Error> {
         let below = self.enter(target, entry.path, Layer::default(), false)?;
-        layer.resources.append_all(below.resources.into_list(), &self.schema)?;
+        layer.resources.append_all(below.resources.into_list(), &self.schema).map_err(
+            |error| match error {
+                Error::Conflict(message) => target.invalid(format!(
+                    "accumulating resources: recursed merging from path '{}': {message}",
+                    entry.path
+                )),
+                other => other,
+            },
+        )?;
         layer.add_config(below.config, target)?;
         self.step(&entry.step(Action::Include, target.file()), &layer.resources);
         Ok(())

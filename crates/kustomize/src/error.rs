@@ -73,7 +73,7 @@ pub enum Error {
         limit: u64,
     },
     /// A remote file or repository cannot be had.
-    #[error("{file}: {}", self.reason())]
+    #[error("{file}: '{url}' is remote: {reason}")]
     Remote {
         /// The kustomization.
         file: String,
@@ -176,7 +176,7 @@ impl Error {
             Self::TooLarge { path, size, limit, .. } => {
                 format!("file '{path}' has {size} bytes, more than the {limit} that are read")
             }
-            Self::Remote { url, reason, .. } => format!("'{url}' is remote: {reason}"),
+            Self::Remote { reason, .. } => reason.clone(),
             Self::NotLoadable { message, .. } => message.clone(),
             other => other.to_string(),
         }

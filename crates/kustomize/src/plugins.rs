@@ -78,14 +78,14 @@ impl Plugin {
                                                   runs the program helm"
                     .to_owned())
             }
-            other => Err(format!("unable to load builtin {}: it is no generator", gvk(other))),
+            other => Err(format!("unable to load builtin {}: there is no such generator", gvk(other))),
         }
     }
 
     /// The transformer that it configures.
     pub(crate) fn transformer(&self) -> Result<Box<dyn Transform>, String> {
         let kind = self.builtin()?;
-        Err(format!("unable to load builtin {}: it is no transformer", gvk(kind)))
+        Err(format!("unable to load builtin {}: there is no such transformer", gvk(kind)))
     }
 
     /// What it makes or changes comes from here, if that is to be told.

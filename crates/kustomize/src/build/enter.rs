@@ -3,7 +3,7 @@
 use super::{Layer, Place, Target, Walk};
 use crate::file::{COMPONENT, Kustomization};
 use crate::reader::{NO_FETCHER, Reader};
-use crate::remote::Remote;
+use crate::remote::{Remote, is_url};
 use crate::tree::{Kind, is_in, shown};
 use crate::{DEPTH_LIMIT, Error};
 
@@ -134,6 +134,9 @@ impl Walk<'_> {
 fn local(target: &Target<'_>, path: &str) -> Result<String, Error> {
     let file = || target.file().to_owned();
     let not_loadable = |message| Error::NotLoadable { file: file(), message };
+    if is_url(path) {
+        return Err(not_loadable(format!("must build at directory: '{path}' is not a repository")));
+    }
     if path.starts_with('/') {
         return Err(not_loadable(format!("new root '{path}' cannot be absolute")));
     }
