@@ -9,6 +9,8 @@ use crate::fieldspec::FieldSpec;
 use crate::generate::{ConfigMapGenerator, GeneratorOptions, SecretGenerator};
 use crate::order::SortOptions;
 use crate::reader::{Reader, text};
+use crate::transform::images::Image;
+use crate::transform::replicas::Replica;
 use crate::tree::shown;
 use crate::{Error, FILE_NAMES, json};
 
@@ -30,10 +32,10 @@ pub(crate) struct Kustomization {
     #[serde(rename = "patchesJson6902")]
     pub(crate) patches_json: Vec<Value>,
     pub(crate) patches: Vec<Value>,
-    pub(crate) images: Vec<Value>,
-    image_tags: Vec<Value>,
+    pub(crate) images: Vec<Image>,
+    image_tags: Vec<Image>,
     pub(crate) replacements: Vec<Value>,
-    pub(crate) replicas: Vec<Value>,
+    pub(crate) replicas: Vec<Replica>,
     pub(crate) vars: Vec<Value>,
     pub(crate) sort_options: Option<SortOptions>,
     pub(crate) resources: Vec<String>,

@@ -1,27 +1,27 @@
 //! Generators and transformers: those that fields of a kustomization stand for, in kustomize's order, and those that
 //! configuration objects name. Only what is built in is run; programs are not.
 
+pub(crate) mod fields;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::config::Config;
-use crate::file::Kustomization;
-use crate::generate::{ConfigMapGenerator, GeneratorOptions, IamPolicyGenerator, SecretGenerator};
-use crate::json;
+use crate::generate::{ConfigMapGenerator, IamPolicyGenerator, SecretGenerator};
 use crate::node::to_value;
 use crate::origin::{ConfiguredBy, Origin};
-use crate::plugin::{Generate, Transform};
+use crate::plugin::{Context, Generate, Transform};
 use crate::resource::Resource;
+use crate::resources::Resources;
 use crate::trace::{Action, Step};
-
-/// A generator or transformer that a field of the kustomization stands for.
-pub(crate) struct Field<W: ?Sized> {
-    /// The name that kustomize has for it.
-    pub(crate) kind: &'static str,
-    pub(crate) field: &'static str,
-    pub(crate) index: Option<usize>,
-    pub(crate) work: Box<W>,
-}
+use crate::transform::annotations::AnnotationsTransformer;
+use crate::transform::hash::HashTransformer;
+use crate::transform::images::ImageTagTransformer;
+use crate::transform::labels::LabelTransformer;
+use crate::transform::namespace::NamespaceTransformer;
+use crate::transform::prefix::PrefixTransformer;
+use crate::transform::replicas::ReplicaCountTransformer;
+use crate::transform::suffix::SuffixTransformer;
+use crate::{Error, json};
 
 /// A configuration object.
 #[derive(Debug)]
@@ -31,34 +31,6 @@ pub(crate) struct Plugin {
     index: usize,
     place: String,
     name: (String, String),
-}
-
-/// The generators that fields stand for.
-pub(crate) fn field_generators(kustomization: &Kustomization) -> Vec<Field<dyn Generate>> {
-    let global = kustomization.generator_options.as_ref();
-    let mut fields: Vec<Field<dyn Generate>> = vec![];
-    for (index, generator) in kustomization.config_map_generator.iter().enumerate() {
-        let options = GeneratorOptions::merged(generator.options.clone(), global);
-        let work = Box::new(ConfigMapGenerator { options, ..generator.clone() });
-        let (kind, field) = ("ConfigMapGenerator", "configMapGenerator");
-        fields.push(Field { kind, field, index: Some(index), work });
-    }
-    for (index, generator) in kustomization.secret_generator.iter().enumerate() {
-        let options = GeneratorOptions::merged(generator.options.clone(), global);
-        let work = Box::new(SecretGenerator { options, ..generator.clone() });
-        let (kind, field) = ("SecretGenerator", "secretGenerator");
-        fields.push(Field { kind, field, index: Some(index), work });
-    }
-    fields
-}
-
-/// The transformers that fields stand for.
-pub(crate) fn field_transformers(
-    kustomization: &Kustomization,
-    config: &Config,
-) -> Result<Vec<Field<dyn Transform>>, String> {
-    let _ = (kustomization, config);
-    Ok(vec![])
 }
 
 impl Plugin {
@@ -84,8 +56,20 @@ impl Plugin {
 
     /// The transformer that it configures.
     pub(crate) fn transformer(&self) -> Result<Box<dyn Transform>, String> {
-        let kind = self.builtin()?;
-        Err(format!("unable to load builtin {}: there is no such transformer", gvk(kind)))
+        Ok(match self.builtin()? {
+            "AnnotationsTransformer" => self.boxed::<AnnotationsTransformer>()?,
+            "HashTransformer" => self.boxed::<HashTransformer>()?,
+            "ImageTagTransformer" => self.boxed::<ImageTagTransformer>()?,
+            "LabelTransformer" => self.boxed::<LabelTransformer>()?,
+            "NamespaceTransformer" => self.boxed::<NamespaceTransformer>()?,
+            "PrefixSuffixTransformer" => Box::new(Both(self.read()?, self.read()?)),
+            "PrefixTransformer" => self.boxed::<PrefixTransformer>()?,
+            "SuffixTransformer" => self.boxed::<SuffixTransformer>()?,
+            "ReplicaCountTransformer" => self.boxed::<ReplicaCountTransformer>()?,
+            kind => {
+                return Err(format!("unable to load builtin {}: there is no such transformer", gvk(kind)));
+            }
+        })
     }
 
     /// What it makes or changes comes from here, if that is to be told.
@@ -122,9 +106,23 @@ impl Plugin {
         ))
     }
 
+    fn boxed<T: Transform + DeserializeOwned + 'static>(&self) -> Result<Box<dyn Transform>, String> {
+        Ok(Box::new(self.read::<T>()?))
+    }
+
     fn read<T: DeserializeOwned>(&self) -> Result<T, String> {
         let value: Value = to_value(&self.resource.node)?;
         json::lenient(&value).map_err(|message| format!("fails configuration: {message}"))
+    }
+}
+
+/// `PrefixSuffixTransformer`: two in one.
+struct Both(PrefixTransformer, SuffixTransformer);
+
+impl Transform for Both {
+    fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
+        self.0.transform(context, resources)?;
+        self.1.transform(context, resources)
     }
 }
 

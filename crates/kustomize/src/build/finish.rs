@@ -4,17 +4,18 @@ use serde_json::Value;
 
 use super::{Layer, Place, Target, Walk};
 use crate::file::Kustomization;
-use crate::hash;
 use crate::load;
 use crate::node::{Node, to_value};
 use crate::order::SortOptions;
 use crate::origin::{self, ORIGIN, Origin, TRANSFORMATIONS};
+use crate::plugin::Transform as _;
 use crate::reader::Reader;
 use crate::remote::Fetch;
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::schema::Schema;
 use crate::trace::{Action, Step, Trace};
+use crate::transform::hash::HashTransformer;
 use crate::tree::{Kind, Tree, shown};
 use crate::{Build, Error, MANAGED_BY, Options, Order};
 
@@ -107,12 +108,7 @@ impl Walk<'_> {
     /// Hashes, references, vars, and what is only there for them.
     fn settle(&mut self, target: &Target<'_>, layer: &mut Layer) -> Result<(), Error> {
         let Layer { resources, .. } = layer;
-        for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
-            let hash = hash::hash(&resource.node).map_err(|message| target.invalid(message))?;
-            resource.remember_id(&self.schema);
-            let name = format!("{}-{hash}", resource.name());
-            resource.set_name(&name);
-        }
+        HashTransformer {}.transform(&target.context(&self.schema), resources)?;
         self.finished(target, "", resources);
         for resource in resources.iter() {
             if !resource.node.is_nil_or_empty() {

@@ -5,7 +5,7 @@ use super::{Layer, Target, Walk};
 use crate::Error;
 use crate::node::Node;
 use crate::origin::Origin;
-use crate::plugins::{self, Plugin};
+use crate::plugins::{Plugin, fields};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::trace::{Action, Step};
@@ -16,7 +16,7 @@ const VALIDATED_BY: &str = "validated-by";
 impl Walk<'_> {
     /// Runs the generators.
     pub(super) fn generate(&mut self, target: &Target<'_>, layer: &mut Layer) -> Result<(), Error> {
-        let fields = plugins::field_generators(target.kustomization());
+        let fields = fields::generators(target.kustomization());
         let objects = self.plugins(target, "generators")?;
         let invalid = |plugin: &Plugin, message: String| target.invalid(plugin.failed(&message));
         let mut generators = vec![];
@@ -70,7 +70,7 @@ impl Walk<'_> {
 
     /// Runs the transformers.
     pub(super) fn transform(&mut self, target: &Target<'_>, layer: &mut Layer) -> Result<(), Error> {
-        let fields = plugins::field_transformers(target.kustomization(), &layer.config)
+        let fields = fields::transformers(target.kustomization(), &layer.config)
             .map_err(|message| target.invalid(message))?;
         let objects = self.plugins(target, "transformers")?;
         let transformers = load(target, &objects)?;
