@@ -104,7 +104,7 @@ impl Build {
 
     /// The text that `kustomize build` prints.
     pub fn to_yaml(&self) -> Result<String, Error> {
-        let documents: Vec<String> = self.objects.iter().map(yaml::emit).collect();
+        let documents: Vec<String> = self.objects.iter().map(yaml::emit_exact).collect();
         Ok(documents.join("---\n"))
     }
 }

@@ -11,12 +11,14 @@
 
 mod compose;
 mod emit;
+mod exact;
 mod node;
 mod resolve;
 pub mod splice;
 
 pub use compose::compose;
 pub use emit::{emit, emit_documents, is_ambiguous, is_quoted};
+pub use exact::emit_exact;
 pub use node::{Data, Node, Style};
 pub use resolve::{Resolver, Scalar};
 
