@@ -92,11 +92,17 @@ impl<'p> Step<'p> {
     }
 }
 
+/// A part of a node.
+enum Place<'p> {
+    Field(&'p str),
+    Item(usize),
+}
+
 /// The one node at a path, none when there is none. A condition takes the first item whose text is the value.
 pub(crate) fn get<'n>(node: &'n Node, path: &[String]) -> Result<Option<&'n Node>, String> {
     let mut node = node;
-    for part in path.iter().map(|part| part.trim()).filter(|part| !part.is_empty()) {
-        match get_step(node, Step::of(part)?)? {
+    for part in parts(path) {
+        match locate(node, Step::of(part)?)?.and_then(|place| at(node, &place)) {
             Some(next) => node = next,
             None => return Ok(None),
         }
@@ -104,20 +110,53 @@ pub(crate) fn get<'n>(node: &'n Node, path: &[String]) -> Result<Option<&'n Node
     Ok(Some(node))
 }
 
-fn get_step<'n>(node: &'n Node, step: Step<'_>) -> Result<Option<&'n Node>, String> {
-    Ok(match step {
-        Step::Field(name) => fields(node)?.and_then(|node| node.get(name)),
-        Step::Index(index) if index < 0 => {
-            return Err(format!("array index {index} cannot be negative"));
+/// The tree with another node at a path that [`get`] found something at.
+pub(crate) fn replaced(node: &Node, path: &[String], new: Node) -> Result<Node, String> {
+    fn replace(node: &Node, path: &[&str], new: Node) -> Result<Node, String> {
+        let Some((part, rest)) = path.split_first() else { return Ok(new) };
+        let place = locate(node, Step::of(part)?)?;
+        let Some((place, old)) = place.and_then(|place| Some((at(node, &place)?, place))) else {
+            return Err(format!("there is nothing at '{part}'"));
+        };
+        let new = replace(place, rest, new)?;
+        let mut changed = node.clone();
+        match old {
+            Place::Field(name) => changed.set(name, new),
+            Place::Item(index) => {
+                let slot = changed.as_list_mut().and_then(|list| list.get_mut(index));
+                slot.into_iter().for_each(|slot| *slot = new.clone());
+            }
         }
-        Step::Index(index) => usize::try_from(index).ok().and_then(|index| items(node).ok()?.get(index)),
-        Step::Last => items(node)?.last(),
-        Step::Every => return Err("wildcard is not supported in PathGetter".to_owned()),
-        Step::Matching("", value) => items(node)?.iter().find(|item| text(item) == value),
+        Ok(changed)
+    }
+    replace(node, &parts(path).collect::<Vec<_>>(), new)
+}
+
+fn parts(path: &[String]) -> impl Iterator<Item = &str> {
+    path.iter().map(|part| part.trim()).filter(|part| !part.is_empty())
+}
+
+fn at<'n>(node: &'n Node, place: &Place<'_>) -> Option<&'n Node> {
+    match place {
+        Place::Field(name) => node.get(name),
+        Place::Item(index) => node.as_list()?.get(*index),
+    }
+}
+
+fn locate<'p>(node: &Node, step: Step<'p>) -> Result<Option<Place<'p>>, String> {
+    let item = |index: Option<usize>| Ok(index.map(Place::Item));
+    match step {
+        Step::Field(name) => Ok(fields(node)?.map(|_| Place::Field(name))),
+        Step::Index(index) if index < 0 => Err(format!("array index {index} cannot be negative")),
+        Step::Index(index) => items(node).map(|_| usize::try_from(index).ok().map(Place::Item)),
+        Step::Last => item(items(node)?.len().checked_sub(1)),
+        Step::Every => Err("wildcard is not supported in PathGetter".to_owned()),
+        Step::Matching("", value) => item(items(node)?.iter().position(|item| text(item) == value)),
         Step::Matching(name, value) => {
-            items(node)?.iter().find(|item| item.get(name).is_some_and(|field| text(field) == value))
+            let fits = |node: &Node| node.get(name).is_some_and(|field| text(field) == value);
+            item(items(node)?.iter().position(fits))
         }
-    })
+    }
 }
 
 /// A map; none for null, an error for anything else.
@@ -202,7 +241,7 @@ impl Change<'_> {
         Ok((Some(changed), count))
     }
 
-    /// Structured text behind a path that [`crate::transform::embedded`] does not take: kustomize looks into it, but
+    /// Structured text behind a path that `transform::embedded` does not take: kustomize looks into it, but
     /// forgets what it changed there.
     fn lost(&self, scalar: &Scalar, rest: &[String]) -> Result<Changed, String> {
         let documents = crate::node::read_documents(&scalar.text).map_err(|error| error.to_string())?;
