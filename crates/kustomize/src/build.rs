@@ -14,6 +14,7 @@ use crate::origin::Origin;
 use crate::plugin::Context;
 use crate::plugins;
 use crate::reader::Reader;
+use crate::references::vars::VarSet;
 use crate::remote::{Fetch, Remote};
 use crate::resource::Resource;
 use crate::resources::Resources;
@@ -60,6 +61,7 @@ struct Target<'t> {
 struct Layer {
     resources: Resources,
     config: Arc<Config>,
+    vars: VarSet,
 }
 
 /// An entry of a list of paths.
@@ -135,6 +137,9 @@ impl<'w> Walk<'w> {
         }
         self.transform(target, &mut layer)?;
         self.validate(target, &mut layer)?;
+        let Layer { resources, vars, .. } = &mut layer;
+        vars.merge(&target.kustomization().vars, resources, &self.schema)
+            .map_err(|message| target.invalid(format!("merging vars: {message}")))?;
         Ok(layer)
     }
 
@@ -219,6 +224,7 @@ impl<'w> Walk<'w> {
             },
         )?;
         layer.add_config(below.config, target)?;
+        layer.vars.merge_set(below.vars).map_err(|message| target.invalid(message))?;
         self.step(&entry.step(Action::Include, target.file()), &layer.resources);
         Ok(())
     }

@@ -9,7 +9,9 @@ use crate::fieldspec::FieldSpec;
 use crate::generate::{ConfigMapGenerator, GeneratorOptions, SecretGenerator};
 use crate::order::SortOptions;
 use crate::reader::{Reader, text};
+use crate::references::vars::Var;
 use crate::transform::images::Image;
+use crate::transform::patch::PatchTransformer;
 use crate::transform::replicas::Replica;
 use crate::tree::shown;
 use crate::{Error, FILE_NAMES, json};
@@ -30,13 +32,13 @@ pub(crate) struct Kustomization {
     pub(crate) common_annotations: BTreeMap<String, String>,
     pub(crate) patches_strategic_merge: Vec<String>,
     #[serde(rename = "patchesJson6902")]
-    pub(crate) patches_json: Vec<Value>,
-    pub(crate) patches: Vec<Value>,
+    pub(crate) patches_json: Vec<PatchTransformer>,
+    pub(crate) patches: Vec<PatchTransformer>,
     pub(crate) images: Vec<Image>,
     image_tags: Vec<Image>,
     pub(crate) replacements: Vec<Value>,
     pub(crate) replicas: Vec<Replica>,
-    pub(crate) vars: Vec<Value>,
+    pub(crate) vars: Vec<Var>,
     pub(crate) sort_options: Option<SortOptions>,
     pub(crate) resources: Vec<String>,
     pub(crate) components: Vec<String>,

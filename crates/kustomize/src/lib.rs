@@ -92,7 +92,7 @@ pub struct Build {
     pub read: BTreeSet<String>,
     /// What is deprecated or has no effect, in one line each.
     pub warnings: Vec<String>,
-    /// The objects, their fields sorted.
+    /// The objects, their fields in the order in which they were written.
     objects: Vec<Value>,
 }
 

@@ -18,9 +18,11 @@ use crate::transform::hash::HashTransformer;
 use crate::transform::images::ImageTagTransformer;
 use crate::transform::labels::LabelTransformer;
 use crate::transform::namespace::NamespaceTransformer;
+use crate::transform::patch::{PatchJson6902Transformer, PatchStrategicMergeTransformer, PatchTransformer};
 use crate::transform::prefix::PrefixTransformer;
 use crate::transform::replicas::ReplicaCountTransformer;
 use crate::transform::suffix::SuffixTransformer;
+use crate::transform::value_add::ValueAddTransformer;
 use crate::{Error, json};
 
 /// A configuration object.
@@ -62,6 +64,9 @@ impl Plugin {
             "ImageTagTransformer" => self.boxed::<ImageTagTransformer>()?,
             "LabelTransformer" => self.boxed::<LabelTransformer>()?,
             "NamespaceTransformer" => self.boxed::<NamespaceTransformer>()?,
+            "PatchJson6902Transformer" => self.boxed::<PatchJson6902Transformer>()?,
+            "PatchStrategicMergeTransformer" => self.boxed::<PatchStrategicMergeTransformer>()?,
+            "PatchTransformer" => self.boxed::<PatchTransformer>()?,
             "PrefixSuffixTransformer" => Box::new(Both(self.read()?, self.read()?)),
             "PrefixTransformer" => self.boxed::<PrefixTransformer>()?,
             "SuffixTransformer" => self.boxed::<SuffixTransformer>()?,

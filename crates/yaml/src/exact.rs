@@ -12,7 +12,7 @@ const WIDTH: usize = 80;
 /// A longer key is written as `? key`.
 const KEY_LIMIT: usize = 128;
 
-/// One document, keys in the order of the value, with a line end.
+/// One document with a line end. Keys are in the order of the library: numbers in them count as numbers.
 pub fn emit_exact(value: &Value) -> String {
     let mut writer = Writer { out: String::new(), column: 0 };
     match value {
@@ -71,7 +71,7 @@ impl Writer {
     }
 
     fn mapping(&mut self, map: &Map<String, Value>, indent: usize) {
-        for (key, value) in map {
+        for (key, value) in sorted(map) {
             // The first key stands after `- ` or at the start, where the indent is already written.
             self.indent(indent);
             if key.len() > KEY_LIMIT || key.contains('\n') {
@@ -255,6 +255,55 @@ fn style(text: &str) -> Style {
     }
 }
 
+/// The fields in the library's order.
+fn sorted(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
+    let mut fields: Vec<(&String, &Value)> = map.iter().collect();
+    // The order is not proven to be total for every text, and the sort of the standard library may panic then.
+    let mut width = 1;
+    while width < fields.len() {
+        let mut merged = Vec::with_capacity(fields.len());
+        for pair in fields.chunks(2 * width) {
+            let (left, right) = pair.split_at(width.min(pair.len()));
+            let (mut left, mut right) = (left.iter().peekable(), right.iter().peekable());
+            loop {
+                let from_right = match (left.peek(), right.peek()) {
+                    (Some((left, _)), Some((right, _))) => is_before(right, left),
+                    (None, None) => break,
+                    (_, right) => right.is_some(),
+                };
+                merged.extend(if from_right { right.next() } else { left.next() }.copied());
+            }
+        }
+        fields = merged;
+        width *= 2;
+    }
+    fields
+}
+
+/// Whether a key comes before another: at the first difference letters come after other characters, but before them
+/// behind a digit, and digits count as the number that they begin.
+fn is_before(a: &str, b: &str) -> bool {
+    let (left, right): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let Some(at) = left.iter().zip(&right).position(|(a, b)| a != b) else { return left.len() < right.len() };
+    let (a, b) = (left[at], right[at]);
+    let after_digit = at > 0 && left[at - 1].is_numeric();
+    match (a.is_alphabetic(), b.is_alphabetic()) {
+        (true, true) => return a < b,
+        (true, false) => return after_digit,
+        (false, true) => return !after_digit,
+        (false, false) => {}
+    }
+    let before = left[..at].iter().rev().take_while(|c| c.is_ascii_digit());
+    let inside_number = (a == '0' || b == '0') && before.into_iter().any(|c| *c != '0');
+    let number = |text: &[char]| {
+        let digits = text.iter().map_while(|c| c.to_digit(10)).map(i64::from);
+        let start = (i64::from(inside_number), 0);
+        digits.fold(start, |(number, count), digit| (number.wrapping_mul(10).wrapping_add(digit), count + 1))
+    };
+    let (left, right) = (number(&left[at..]), number(&right[at..]));
+    if left == right { a < b } else { left < right }
+}
+
 /// Which styles a text allows.
 struct Facts {
     plain: bool,
@@ -385,10 +434,19 @@ mod tests {
     fn strings_as_the_library_quotes_them() {
         check(
             &json!({"a": "a\tb\nc\n", "b": "<<", "c": "12:30:45", "d": "12:99", "y": "", "e": "x \u{1f600}", "f": "-", "g": "\n", "h": "a\n\n"}),
-            "a: \"a\\tb\\nc\\n\"\nb: <<\nc: \"12:30:45\"\nd: 12:99\n\"y\": \"\"\ne: \"x \\U0001F600\"\nf: '-'\ng: |2+\n\nh: |+\n  a\n\n",
+            "a: \"a\\tb\\nc\\n\"\nb: <<\nc: \"12:30:45\"\nd: 12:99\ne: \"x \\U0001F600\"\nf: '-'\ng: |2+\n\nh: |+\n  a\n\n\"y\": \"\"\n",
         );
         let key = "k".repeat(130);
         check(&json!({ key.as_str(): "v" }), &format!("? {key}\n: v\n"));
+    }
+
+    #[test]
+    fn keys_are_sorted_as_people_would() {
+        let keys =
+            ["a10", "a2", "A", "a_b", "ab", "a1b", "a1_", "a01", "a1", "_", "0", "1.10", "1.9", "ANO", "A_F"];
+        let map: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), 1.into())).collect();
+        let found = sorted(&map).into_iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(" ");
+        assert_eq!(found, "_ 0 1.9 1.10 A A_F ANO a_b a1 a1b a1_ a01 a2 a10 ab");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::order::SortOptions;
 use crate::origin::{self, ORIGIN, Origin, TRANSFORMATIONS};
 use crate::plugin::Transform as _;
 use crate::reader::Reader;
+use crate::references::names;
 use crate::remote::Fetch;
 use crate::resource::Resource;
 use crate::resources::Resources;
@@ -107,8 +108,15 @@ impl Walk<'_> {
 
     /// Hashes, references, vars, and what is only there for them.
     fn settle(&mut self, target: &Target<'_>, layer: &mut Layer) -> Result<(), Error> {
-        let Layer { resources, .. } = layer;
+        let Layer { resources, config, vars } = layer;
         HashTransformer {}.transform(&target.context(&self.schema), resources)?;
+        names::fix(resources, config, &self.schema).map_err(|message| target.invalid(message))?;
+        let unused = vars.resolve(resources, config).map_err(|message| target.invalid(message))?;
+        if !unused.is_empty() {
+            let unused = unused.join(",");
+            self.warnings
+                .push(format!("{}: well-defined vars that were never replaced: {unused}", target.file()));
+        }
         self.finished(target, "", resources);
         for resource in resources.iter() {
             if !resource.node.is_nil_or_empty() {
@@ -150,9 +158,7 @@ impl Walk<'_> {
 
     fn object(&self, resource: &Resource) -> Result<Value, Error> {
         let failed = |message| Error::Conflict(format!("{}: {message}", resource.id(&self.schema)));
-        let mut object = to_value(&resource.node).map_err(failed)?;
-        object.sort_all_objects();
-        Ok(object)
+        to_value(&resource.node).map_err(failed)
     }
 }
 

@@ -9,6 +9,7 @@ use crate::transform::annotations::AnnotationsTransformer;
 use crate::transform::images::ImageTagTransformer;
 use crate::transform::labels::LabelTransformer;
 use crate::transform::namespace::NamespaceTransformer;
+use crate::transform::patch::{PatchJson6902Transformer, PatchStrategicMergeTransformer};
 use crate::transform::prefix::PrefixTransformer;
 use crate::transform::replicas::ReplicaCountTransformer;
 use crate::transform::suffix::SuffixTransformer;
@@ -98,9 +99,23 @@ impl Transformers {
         }
     }
 
-    fn patches(&mut self, _kustomization: &Kustomization) {}
+    fn patches(&mut self, kustomization: &Kustomization) {
+        let paths = kustomization.patches_strategic_merge.clone();
+        if !paths.is_empty() {
+            let work = PatchStrategicMergeTransformer { paths, patches: String::new() };
+            self.one("PatchStrategicMergeTransformer", "patchesStrategicMerge", work);
+        }
+        self.each("PatchTransformer", "patches", kustomization.patches.iter().cloned());
+    }
 
-    fn json_patches(&mut self, _kustomization: &Kustomization) {}
+    fn json_patches(&mut self, kustomization: &Kustomization) {
+        let patches = kustomization.patches_json.iter().map(|patch| PatchJson6902Transformer {
+            target: patch.target.clone(),
+            path: patch.path.clone(),
+            json_op: patch.patch.clone(),
+        });
+        self.each("PatchJson6902Transformer", "patchesJson6902", patches);
+    }
 
     fn replacements(&mut self, _kustomization: &Kustomization) {}
 
