@@ -72,8 +72,8 @@ impl Id {
         let cluster_scoped = schema.is_cluster_scoped(&gvk);
         Self {
             gvk,
-            name: node.text_at(&["metadata", "name"]).into(),
-            namespace: node.text_at(&["metadata", "namespace"]).into(),
+            name: node.metadata_text("name").into(),
+            namespace: node.metadata_text("namespace").into(),
             cluster_scoped,
         }
     }

@@ -132,10 +132,11 @@ impl Operation {
     fn replace(&self, object: &mut Node) -> Result<(), String> {
         let path = self.path()?;
         if path.is_empty() {
-            // Anything but a map or list is passed over in silence.
-            if let value @ (Node::Map(_) | Node::List(_)) = self.value() {
-                *object = value;
+            let value = self.value();
+            if value.as_scalar().is_some() {
+                return Err("replace operation value must be object or array".to_owned());
             }
+            *object = value;
             return Ok(());
         }
         let (place, key) = self.place(object, path, "path")?;

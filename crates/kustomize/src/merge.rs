@@ -12,11 +12,13 @@ use crate::schema::{Facts, Schema};
 
 const DIRECTIVE: &str = "$patch";
 
-/// Merges `patch` into `target`. None: the patch deletes the whole object.
+/// Merges `patch` into `target`. None: the patch deletes the whole object. A patch that says of the whole object that it
+/// replaces it does nothing, as in kustomize.
 pub(crate) fn apply(schema: &Schema, target: &Node, patch: &Node) -> Result<Option<Node>, String> {
     match (Merge { schema }).walk(Some(target), Source::Node(patch.clone()), None)? {
         Outcome::Gone => Ok(None),
-        Outcome::Target(node) | Outcome::Source(node) => Ok(Some(node)),
+        Outcome::Target(node) => Ok(Some(node)),
+        Outcome::Source(_) => Ok(Some(target.clone())),
     }
 }
 

@@ -268,6 +268,11 @@ impl Node {
         self.at(path).and_then(Self::text).unwrap_or_default()
     }
 
+    /// The text of a field of `metadata`; `""` where there is none, and where it is null.
+    pub(crate) fn metadata_text(&self, name: &str) -> &str {
+        self.at(&["metadata", name]).filter(|field| !field.is_null()).and_then(Self::text).unwrap_or_default()
+    }
+
     /// Sets a field of a map; anything else becomes a map first.
     pub(crate) fn set(&mut self, name: impl Into<Text> + AsRef<str>, node: Node) {
         self.make_map().set(name, node);

@@ -90,11 +90,11 @@ impl Resource {
     }
 
     pub(crate) fn name(&self) -> &str {
-        self.node.text_at(&["metadata", "name"])
+        self.node.metadata_text("name")
     }
 
     pub(crate) fn namespace(&self) -> &str {
-        self.node.text_at(&["metadata", "namespace"])
+        self.node.metadata_text("namespace")
     }
 
     pub(crate) fn annotation(&self, name: &str) -> Option<&str> {

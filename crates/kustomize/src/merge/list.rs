@@ -146,7 +146,10 @@ impl<'a> Merge<'a> {
             }
         };
         let item = match self.walk(target.as_ref(), source, facts)? {
-            Outcome::Gone => None,
+            Outcome::Gone => {
+                sides.spend_directive(over);
+                None
+            }
             Outcome::Target(node) => Some(Item { node, at, of_target: true }),
             Outcome::Source(node) => Some(Item { node, at: over, of_target: false }),
         };
@@ -186,6 +189,17 @@ impl Sides {
     /// Every text, once.
     fn texts(&self) -> Vec<Vec<Text>> {
         distinct(self.items().map(|item| vec![text_of(item)]))
+    }
+
+    /// A directive counts once: the item that had it is without it should it be met again.
+    fn spend_directive(&mut self, at: Option<usize>) {
+        let items = match &mut self.source {
+            SourceItems::Items(items) => items,
+            _ => &mut self.target,
+        };
+        if let Some(item) = at.and_then(|at| items.get_mut(at)) {
+            item.remove(super::DIRECTIVE);
+        }
     }
 
     fn put_back(&mut self, item: Item) {
@@ -234,11 +248,13 @@ fn all_told_apart(items: &[Node], keys: &[&str]) -> bool {
     })
 }
 
-/// Two combinations of which one lacks what the other has, and that agree elsewhere, become one.
+/// Two combinations of which one lacks what the other has, and that agree elsewhere, become one. Each is compared as it
+/// was when its turn came.
 fn unite(all: &mut [Vec<Text>]) {
     for first in 0..all.len() {
+        let own = all[first].clone();
         for second in 0..all.len() {
-            if let Some(both) = united(&all[first], &all[second]) {
+            if let Some(both) = united(&own, &all[second]) {
                 all[first].clone_from(&both);
                 all[second] = both;
             }

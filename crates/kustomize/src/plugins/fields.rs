@@ -11,7 +11,6 @@ use crate::transform::labels::LabelTransformer;
 use crate::transform::namespace::NamespaceTransformer;
 use crate::transform::patch::{PatchJson6902Transformer, PatchStrategicMergeTransformer};
 use crate::transform::prefix::PrefixTransformer;
-use crate::transform::replacement::ReplacementTransformer;
 use crate::transform::replicas::ReplicaCountTransformer;
 use crate::transform::suffix::SuffixTransformer;
 
@@ -118,12 +117,7 @@ impl Transformers {
         self.each("PatchJson6902Transformer", "patchesJson6902", patches);
     }
 
-    fn replacements(&mut self, kustomization: &Kustomization) {
-        let replacements = kustomization.replacements.clone();
-        if !replacements.is_empty() {
-            self.one("ReplacementTransformer", "replacements", ReplacementTransformer { replacements });
-        }
-    }
+    fn replacements(&mut self, _kustomization: &Kustomization) {}
 
     fn names(&mut self, kustomization: &Kustomization, config: &Config) {
         let Kustomization { namespace, name_prefix, name_suffix, .. } = kustomization;

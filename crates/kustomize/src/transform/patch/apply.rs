@@ -24,8 +24,7 @@ pub(super) fn merge_copies(
     for field in ["labels", "annotations"] {
         texts_only(&mut patch, field);
     }
-    if patch.text_at(&["metadata", "namespace"]).is_empty() && patch.at(&["metadata", "namespace"]).is_some()
-    {
+    if patch.metadata_text("namespace").is_empty() && patch.at(&["metadata", "namespace"]).is_some() {
         patch.map_at("metadata").remove("namespace");
     }
     let mut renamed = false;
@@ -57,6 +56,7 @@ pub(super) fn merge_into(
     if options.renames() {
         resource.remember_id(context.schema);
     }
+    let with_annotations = patch.at(&["metadata", "annotations"]).is_some() && show_notes(resource);
     let merged = merge::apply(context.schema, &resource.node, patch).map_err(|reason| {
         context.invalid(format!("strategic merge patch of {}: {reason}", resource.id(context.schema)))
     })?;
@@ -64,6 +64,9 @@ pub(super) fn merge_into(
         forget(resource);
     }
     resource.node = merged.unwrap_or_else(Node::null);
+    if with_annotations && resource.node.at(&["metadata", "annotations"]).is_some_and(Node::is_nil_or_empty) {
+        resource.node.map_at("metadata").remove("annotations");
+    }
     if resource.node.is_nil_or_empty() {
         return Ok(());
     }
@@ -103,11 +106,7 @@ pub(super) fn apply_json(
         if remember {
             resource.remember_id(context.schema);
         }
-        // kustomize keeps its notes in annotations, so a patch finds that map if there are any.
-        let annotations = resource.node.at(&["metadata", "annotations"]);
-        if has_notes(resource) && annotations.is_none_or(Node::is_null) {
-            resource.node.map_at("metadata").set("annotations", Node::map());
-        }
+        show_notes(resource);
         let patched = patch.apply(&resource.node).map_err(|reason| {
             context.invalid(format!("JSON patch of {}: {reason}", resource.id(context.schema)))
         })?;
@@ -140,12 +139,23 @@ fn drops_annotations(patch: &Node) -> bool {
     let drops = |node: Option<&Node>| {
         node.is_some_and(|node| node.is_null() || matches!(node.text_at(&["$patch"]), "replace" | "delete"))
     };
-    drops(Some(patch)) || drops(patch.get("metadata")) || drops(patch.at(&["metadata", "annotations"]))
+    patch.text_at(&["$patch"]) != "replace"
+        && (drops(patch.get("metadata")) || drops(patch.at(&["metadata", "annotations"])))
 }
 
 fn forget(resource: &mut Resource) {
     let vars = std::mem::take(&mut resource.vars);
     *resource = Resource { vars, ..Resource::new(resource.node.clone()) };
+}
+
+/// kustomize keeps its notes in annotations: if there are any, a patch finds that map. True if it was made.
+fn show_notes(resource: &mut Resource) -> bool {
+    let annotations = resource.node.at(&["metadata", "annotations"]);
+    let show = has_notes(resource) && annotations.is_none_or(Node::is_null);
+    if show {
+        resource.node.map_at("metadata").set("annotations", Node::map());
+    }
+    show
 }
 
 /// Whether kustomize would have noted something in the resource's annotations.
