@@ -225,3 +225,6 @@ impl Referrer<'_> {
                 || self.known.effective == other.effective)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -359,3 +359,6 @@ fn fits_any_id(matcher: &Matcher, resource: &Resource) -> bool {
         }
     })
 }
+
+#[cfg(test)]
+mod tests;
