@@ -12,6 +12,7 @@ use crate::reader::{Reader, text};
 use crate::references::vars::Var;
 use crate::transform::images::Image;
 use crate::transform::patch::PatchTransformer;
+use crate::transform::replacement::Replacement;
 use crate::transform::replicas::Replica;
 use crate::tree::shown;
 use crate::{Error, FILE_NAMES, json};
@@ -36,7 +37,7 @@ pub(crate) struct Kustomization {
     pub(crate) patches: Vec<PatchTransformer>,
     pub(crate) images: Vec<Image>,
     image_tags: Vec<Image>,
-    pub(crate) replacements: Vec<Value>,
+    pub(crate) replacements: Vec<Replacement>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) vars: Vec<Var>,
     pub(crate) sort_options: Option<SortOptions>,

@@ -20,6 +20,7 @@ use crate::transform::labels::LabelTransformer;
 use crate::transform::namespace::NamespaceTransformer;
 use crate::transform::patch::{PatchJson6902Transformer, PatchStrategicMergeTransformer, PatchTransformer};
 use crate::transform::prefix::PrefixTransformer;
+use crate::transform::replacement::ReplacementTransformer;
 use crate::transform::replicas::ReplicaCountTransformer;
 use crate::transform::suffix::SuffixTransformer;
 use crate::transform::value_add::ValueAddTransformer;
@@ -70,6 +71,7 @@ impl Plugin {
             "PrefixSuffixTransformer" => Box::new(Both(self.read()?, self.read()?)),
             "PrefixTransformer" => self.boxed::<PrefixTransformer>()?,
             "SuffixTransformer" => self.boxed::<SuffixTransformer>()?,
+            "ReplacementTransformer" => self.boxed::<ReplacementTransformer>()?,
             "ReplicaCountTransformer" => self.boxed::<ReplicaCountTransformer>()?,
             kind => {
                 return Err(format!("unable to load builtin {}: there is no such transformer", gvk(kind)));

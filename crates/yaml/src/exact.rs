@@ -280,17 +280,16 @@ fn sorted(map: &Map<String, Value>) -> Vec<(&String, &Value)> {
     fields
 }
 
-/// Whether a key comes before another: at the first difference letters come after other characters, but before them
-/// behind a digit, and digits count as the number that they begin.
+/// Whether a key comes before another: at the first difference letters come after other characters, and digits count as
+/// the number that they begin.
 fn is_before(a: &str, b: &str) -> bool {
     let (left, right): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let Some(at) = left.iter().zip(&right).position(|(a, b)| a != b) else { return left.len() < right.len() };
     let (a, b) = (left[at], right[at]);
-    let after_digit = at > 0 && left[at - 1].is_numeric();
     match (a.is_alphabetic(), b.is_alphabetic()) {
         (true, true) => return a < b,
-        (true, false) => return after_digit,
-        (false, true) => return !after_digit,
+        (true, false) => return false,
+        (false, true) => return true,
         (false, false) => {}
     }
     let before = left[..at].iter().rev().take_while(|c| c.is_ascii_digit());
@@ -446,7 +445,7 @@ mod tests {
             ["a10", "a2", "A", "a_b", "ab", "a1b", "a1_", "a01", "a1", "_", "0", "1.10", "1.9", "ANO", "A_F"];
         let map: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), 1.into())).collect();
         let found = sorted(&map).into_iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>().join(" ");
-        assert_eq!(found, "_ 0 1.9 1.10 A A_F ANO a_b a1 a1b a1_ a01 a2 a10 ab");
+        assert_eq!(found, "_ 0 1.9 1.10 A A_F ANO a_b a1 a1_ a1b a01 a2 a10 ab");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use crate::transform::labels::LabelTransformer;
 use crate::transform::namespace::NamespaceTransformer;
 use crate::transform::patch::{PatchJson6902Transformer, PatchStrategicMergeTransformer};
 use crate::transform::prefix::PrefixTransformer;
+use crate::transform::replacement::ReplacementTransformer;
 use crate::transform::replicas::ReplicaCountTransformer;
 use crate::transform::suffix::SuffixTransformer;
 
@@ -117,7 +118,12 @@ impl Transformers {
         self.each("PatchJson6902Transformer", "patchesJson6902", patches);
     }
 
-    fn replacements(&mut self, _kustomization: &Kustomization) {}
+    fn replacements(&mut self, kustomization: &Kustomization) {
+        let replacements = kustomization.replacements.clone();
+        if !replacements.is_empty() {
+            self.one("ReplacementTransformer", "replacements", ReplacementTransformer { replacements });
+        }
+    }
 
     fn names(&mut self, kustomization: &Kustomization, config: &Config) {
         let Kustomization { namespace, name_prefix, name_suffix, .. } = kustomization;
