@@ -5,6 +5,7 @@
 //! changed, so that a base that many overlays use is read once and cloned for nothing.
 
 mod read;
+mod timestamp;
 mod write;
 
 use std::sync::Arc;
@@ -75,6 +76,7 @@ impl Scalar {
             yaml::Scalar::Bool(_) => Tag::Bool,
             yaml::Scalar::Int(_) | yaml::Scalar::Uint(_) => Tag::Int,
             yaml::Scalar::Float(_) => Tag::Float,
+            yaml::Scalar::Text if timestamp::normalize(&self.text).is_some() => Tag::Timestamp,
             yaml::Scalar::Text => Tag::Str,
         }
     }

@@ -5,7 +5,7 @@
 
 use serde_json::{Map as JsonMap, Number, Value};
 
-use super::{Node, Scalar, Tag};
+use super::{Node, Scalar, Tag, timestamp};
 
 /// The JSON value of a node, fields in their order. An error names the text that its tag does not allow.
 pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
@@ -31,8 +31,13 @@ pub(crate) fn to_yaml(node: &Node) -> Result<String, String> {
 
 fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     let text = &*scalar.text;
-    if let Tag::Str | Tag::Timestamp | Tag::Other(_) = scalar.tag {
+    if let Tag::Str | Tag::Other(_) = scalar.tag {
         return Ok(Value::String(text.to_owned()));
+    }
+    if let Tag::Timestamp | Tag::Implicit = scalar.tag
+        && let Some(time) = timestamp::normalize(text)
+    {
+        return Ok(Value::String(time));
     }
     if scalar.tag == Tag::Binary {
         return binary(text);
