@@ -104,8 +104,8 @@ impl Build {
 
     /// The text that `kustomize build` prints.
     pub fn to_yaml(&self) -> Result<String, Error> {
-        let documents: Vec<String> = self.objects.iter().map(yaml::emit_exact).collect();
-        Ok(documents.join("---\n"))
+        let documents = self.objects.iter().map(yaml::marshal).collect::<Result<Vec<String>, String>>();
+        Ok(documents.map_err(Error::Conflict)?.join("---\n"))
     }
 }
 

@@ -189,7 +189,7 @@ fn looks_like_other_number(text: &str) -> bool {
 }
 
 /// `2001-12-14`, alone or with a time after it.
-pub(crate) fn looks_like_date(text: &str) -> bool {
+fn looks_like_date(text: &str) -> bool {
     let bytes = text.as_bytes();
     let Some(dash) = bytes.iter().position(|b| *b == b'-') else { return false };
     let digits = |range: &[u8]| !range.is_empty() && range.iter().all(u8::is_ascii_digit);

@@ -11,16 +11,16 @@
 
 mod compose;
 mod emit;
-mod exact;
 mod node;
 mod resolve;
+mod sigs;
 pub mod splice;
 
 pub use compose::compose;
 pub use emit::{emit, emit_documents, is_ambiguous, is_quoted};
-pub use exact::emit_exact;
 pub use node::{Data, Node, Style};
 pub use resolve::{Resolver, Scalar};
+pub use sigs::marshal;
 
 use serde_json::Value;
 

@@ -24,9 +24,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
 
 /// One document in kustomize's output form: fields sorted, two spaces, lists at the indent of their field.
 pub(crate) fn to_yaml(node: &Node) -> Result<String, String> {
-    let mut value = to_value(node)?;
-    value.sort_all_objects();
-    Ok(yaml::emit(&value))
+    yaml::marshal(&to_value(node)?)
 }
 
 fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
