@@ -197,8 +197,8 @@ impl Kustomization {
         ];
         match charts.iter().find(|(_, charts)| !charts.is_empty()) {
             Some((field, _)) => Err(format!(
-                "'{field}' is refused: must specify --enable-helm, and charts are not inflated here, as that runs the \
-                 program helm; render the chart into a file of `resources`, or deliver it by itself"
+                "'{field}' is not supported: inflating a chart runs the program helm (must specify --enable-helm), \
+                 which is not done here; render the chart into a file of `resources`, or deliver it by itself"
             )),
             None => Ok(()),
         }

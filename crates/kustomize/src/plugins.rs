@@ -70,6 +70,7 @@ impl Plugin {
             "PatchTransformer" => self.boxed::<PatchTransformer>()?,
             "PrefixSuffixTransformer" => Box::new(Both(self.read()?, self.read()?)),
             "PrefixTransformer" => self.boxed::<PrefixTransformer>()?,
+            "ValueAddTransformer" => self.boxed::<ValueAddTransformer>()?,
             "SuffixTransformer" => self.boxed::<SuffixTransformer>()?,
             "ReplacementTransformer" => self.boxed::<ReplacementTransformer>()?,
             "ReplicaCountTransformer" => self.boxed::<ReplicaCountTransformer>()?,

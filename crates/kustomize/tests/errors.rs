@@ -48,7 +48,7 @@ fn fields() {
     check(
         &[(FILE, "helmCharts: [{name: x}]")],
         "",
-        "kustomization.yaml: 'helmCharts' is refused: must specify --enable-helm, and charts are not inflated here, as that runs the program helm; render the chart into a file of `resources`, or deliver it by itself",
+        "kustomization.yaml: 'helmCharts' is not supported: inflating a chart runs the program helm (must specify --enable-helm), which is not done here; render the chart into a file of `resources`, or deliver it by itself",
     );
 }
 
