@@ -365,3 +365,106 @@ fn go_text(number: f64) -> String {
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{digits}e{sign}{:02}", exponent.abs())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "in a test, whatever goes wrong ends it")]
+
+    use super::*;
+    use crate::node::{read_documents, to_yaml};
+
+    fn node(text: &str) -> Node {
+        read_documents(text).unwrap().remove(0)
+    }
+
+    fn patched(object: &str, patch: &str) -> Result<String, String> {
+        Patch::read(patch)?.apply(&node(object)).map(|object| to_yaml(&object).unwrap())
+    }
+
+    #[track_caller]
+    fn check(object: &str, patch: &str, expected: &str) {
+        assert_eq!(patched(object, patch).unwrap(), to_yaml(&node(expected)).unwrap());
+    }
+
+    #[track_caller]
+    fn check_error(object: &str, patch: &str, expected: &str) {
+        let error = patched(object, patch).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn operations() {
+        check(
+            "{a: [1, 2]}",
+            "- {op: add, path: /a/-, value: 3}\n- {op: add, path: /a/0, value: 0}",
+            "{a: [0, 1, 2, 3]}",
+        );
+        check("{a: [1, 2]}", r#"[{"op": "add", "path": "/a/-1", "value": 3}]"#, "{a: [1, 2, 3]}");
+        check("{a: [1, 2]}", "[{\"op\": \"remove\", \"path\": \"/a/-1\"}]", "{a: [1]}");
+        check(
+            "{a/b: 1, c~d: 2}",
+            "- {op: remove, path: /a~1b}\n- {op: replace, path: /c~0d, value: x}",
+            "{c~d: x}",
+        );
+        check(
+            "{a: {b: 1}}",
+            "- {op: move, from: /a/b, path: /c}\n- {op: copy, from: /c, path: /a/d}",
+            "{a: {d: 1}, c: 1}",
+        );
+        check(
+            "{a: {b: [1]}}",
+            "- {op: test, path: /a, value: {b: [1]}}\n- {op: test, path: /x, value: null}",
+            "{a: {b: [1]}}",
+        );
+        check("{a: 1}", "- {op: add, path: /b}", "{a: 1, b: null}");
+    }
+
+    #[test]
+    fn the_library_is_lenient() {
+        check("{a: 1}", "- {op: replace, path: /b, value: yes}", "{a: 1, b: true}");
+        check("{a: 1}", "- {op: copy, from: /x, path: /b}", "{a: 1, b: null}");
+        check("{a: 1}", "- {op: add, path: x/b, value: 2}", "{a: 1, b: 2}");
+    }
+
+    #[test]
+    fn errors_name_the_operation_and_the_path() {
+        check_error(
+            "{}",
+            "- {op: add, path: /a/b, value: 1}",
+            "add operation does not apply: doc is missing path: \"/a/b\"",
+        );
+        check_error(
+            "{}",
+            "- {op: remove, path: /a}",
+            "error in remove for path: '/a': Unable to remove nonexistent key: a",
+        );
+        check_error(
+            "{a: []}",
+            "- {op: replace, path: /a/0, value: 1}",
+            "replace operation does not apply: doc is missing key: /a/0",
+        );
+        check_error("{a: []}", "- {op: add, path: /a/1, value: 1}", "Unable to access invalid index: 1");
+        check_error("{a: 1}", "- {op: test, path: /a, value: 2}", "testing value /a failed");
+        check_error("{a: 1}", "- {op: bad, path: /a}", "Unexpected kind: bad");
+        check_error("{a: 1}", "- {op: replace, path: '', value: 1}", "must be object or array");
+        assert!(Patch::read("{op: add}").is_err());
+    }
+
+    #[test]
+    fn numbers_become_floats_of_go() {
+        let texts = [
+            (8080.0, "8080"),
+            (1e6, "1e+06"),
+            (123_456_789.0, "1.23456789e+08"),
+            (1e-5, "1e-05"),
+            (0.25, "0.25"),
+        ];
+        for (number, text) in texts {
+            assert_eq!(go_text(number), text);
+        }
+        let object = Patch::read("[]").unwrap().apply(&node("{a: 1000000, b: \"x\", c: '8'}")).unwrap();
+        let scalar = |name: &str| object.get(name).unwrap().as_scalar().unwrap();
+        assert_eq!((&*scalar("a").text, &scalar("a").tag), ("1e+06", &Tag::Float));
+        assert!(!scalar("b").quoted && scalar("c").quoted);
+    }
+}

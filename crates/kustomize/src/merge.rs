@@ -242,3 +242,6 @@ fn wrong_kind(expected: &str, node: &Node) -> String {
     let contents = crate::node::to_yaml(node).unwrap_or_default();
     format!("wrong node kind: expected {expected} but got {}: node contents:\n{contents}", kind_name(node))
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::id::{Gvk, split_api_version};
-use custom::Custom;
+use custom::{Builtin, Custom};
 use serde_json::Value;
 
 /// The version of the built-in schema, the only one that `openapi.version` may name.
@@ -60,7 +60,13 @@ impl Schema {
             if version.is_some() {
                 return Err("builtin version and custom schema provided, cannot use both".to_owned());
             }
-            let custom = Custom::read(text).map_err(|reason| format!("invalid schema file: {reason}"))?;
+            let builtin = match &self.use_of_builtin {
+                used if used.read.load(Ordering::Relaxed) => Builtin::Below,
+                used if used.wanted.load(Ordering::Relaxed) => Builtin::Above,
+                _ => Builtin::Unused,
+            };
+            let custom = Custom::read(text, builtin);
+            let custom = custom.map_err(|reason| format!("invalid schema file: {reason}"))?;
             self.custom = Some(Arc::new(custom));
             self.decided = true;
             return Ok(());
@@ -103,18 +109,12 @@ impl Schema {
     /// What is known about objects of a kind.
     pub(crate) fn of(&self, api_version: &str, kind: &str) -> Option<Facts<'_>> {
         let (group, version) = split_api_version(api_version);
-        let builtin = || builtin::kind(group, version, kind)?.facts.map(Facts::Builtin);
-        let Some(custom) = &self.custom else {
-            self.use_of_builtin.read.store(true, Ordering::Relaxed);
-            return builtin();
-        };
-        let own = || custom.kind(group, version, kind).map(|value| Facts::Custom(custom, value));
-        if self.use_of_builtin.read.load(Ordering::Relaxed) {
-            own().or_else(builtin)
-        } else if self.use_of_builtin.wanted.load(Ordering::Relaxed) {
-            builtin().or_else(own)
-        } else {
-            own()
+        match &self.custom {
+            Some(custom) => custom.kind(group, version, kind),
+            None => {
+                self.use_of_builtin.read.store(true, Ordering::Relaxed);
+                builtin::kind(group, version, kind)?.facts.map(Facts::Builtin)
+            }
         }
     }
 }
@@ -124,7 +124,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn field(self, name: &str) -> Option<Self> {
         match self {
             Self::Builtin(of) => of.field(name).map(Self::Builtin),
-            Self::Custom(schema, value) => schema.field(value, name).map(|value| Self::Custom(schema, value)),
+            Self::Custom(schema, value) => schema.field(value, name),
         }
     }
 
@@ -132,7 +132,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn items(self) -> Option<Self> {
         match self {
             Self::Builtin(of) => of.items().map(Self::Builtin),
-            Self::Custom(schema, value) => schema.items(value).map(|value| Self::Custom(schema, value)),
+            Self::Custom(schema, value) => schema.items(value),
         }
     }
 
@@ -166,6 +166,21 @@ mod tests {
         assert_eq!(ports.merge_keys().unwrap(), ["containerPort", "protocol"]);
         assert_eq!(pod.field("metadata").unwrap().field("finalizers").unwrap().merge_keys(), Some(vec![]));
         assert!(schema.of("example.com/v1", "Deployment").is_none());
+    }
+
+    #[test]
+    fn what_was_in_use_before_a_schema_came_stays_beside_it() {
+        let own = r##"{"definitions": {"Foo": {
+            "properties": {"pod": {"$ref": "#/definitions/io.k8s.api.core.v1.PodSpec"}},
+            "x-kubernetes-group-version-kind": [{"group": "example.com", "version": "v1", "kind": "Foo"}]}}}"##;
+        let pod = |schema: &Schema| schema.of("example.com/v1", "Foo").unwrap().field("pod").is_some();
+        let mut alone = Schema::default();
+        alone.set(&BTreeMap::new(), Some(own), true).unwrap();
+        assert!(!pod(&alone));
+        let mut later = Schema::default();
+        assert!(!later.is_cluster_scoped(&Gvk::new("example.com", "v1", "Foo")));
+        later.set(&BTreeMap::new(), Some(own), false).unwrap();
+        assert!(pod(&later) && later.of("apps/v1", "Deployment").is_some());
     }
 
     #[test]

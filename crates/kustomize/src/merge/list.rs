@@ -3,7 +3,7 @@
 //! The steps are kyaml's, one by one, because its results for irregular lists (items without a key, two items with one
 //! key, keys that only some items have) follow from nothing else. Regular lists that no patch touches take a short cut.
 
-use super::{Directive, Merge, Outcome, Source, directive, is_absent, kind_name, wrong_kind};
+use super::{Directive, Merge, Outcome, Source, directive, is_absent, wrong_kind};
 use crate::node::{Node, Text};
 use crate::schema::Facts;
 
@@ -235,16 +235,19 @@ fn is_nothing(node: &Node) -> bool {
     is_absent(Some(node)) || node.as_map().is_some_and(crate::node::Map::is_empty)
 }
 
-/// Whether every item has all the keys, and no two the same.
+/// Whether no two items have the same values of the keys. Every item has to have the same keys, at least one.
 fn all_told_apart(items: &[Node], keys: &[&str]) -> bool {
     let mut seen = std::collections::HashSet::with_capacity(items.len());
+    let mut first: Option<Vec<bool>> = None;
     items.iter().all(|item| {
         let values: Vec<Text> = match keys {
             [] if item.as_scalar().is_none() || is_absent(Some(item)) => return false,
             [] => vec![text_of(item)],
             keys => keys.iter().map(|key| key_of(item, key)).collect(),
         };
-        values.iter().all(|value| !value.is_empty()) && seen.insert(values)
+        let used: Vec<bool> = values.iter().map(|value| !value.is_empty()).collect();
+        let alike = first.get_or_insert_with(|| used.clone()) == &used;
+        alike && used.contains(&true) && seen.insert(values)
     })
 }
 

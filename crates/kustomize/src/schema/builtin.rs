@@ -3,7 +3,8 @@
 //! `builtin.txt` holds what a merge can notice: lists that are merged, and every object type on a way to one or known
 //! to have fields. First come the types, numbered by their lines: `field=type …` (`*` is any field) or
 //! `[key,key] type of the items`. After `---` comes a line for every api version: `Kind:scope type`, where the scope is
-//! `n` (namespaced), `c` (cluster) or `-` (not said).
+//! `n` (namespaced), `c` (cluster) or `-` (not said). After another `---` come the names of the definitions, to which a
+//! schema of a build's own may refer: a line for every package, `Name:type`.
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -30,6 +31,8 @@ pub(crate) struct Kind {
 struct Table {
     types: Vec<Type>,
     kinds: HashMap<&'static str, Vec<(&'static str, &'static str)>>,
+    /// Of the definitions: package to names and types.
+    packages: HashMap<&'static str, &'static str>,
 }
 
 impl Type {
@@ -62,11 +65,24 @@ pub(crate) fn kind(group: &str, version: &str, kind: &str) -> Option<Kind> {
     })
 }
 
+/// The definition of this name, if it is built in.
+pub(crate) fn definition(name: &str) -> Option<&'static Type> {
+    let (package, name) = name.rsplit_once('.')?;
+    let mut entries = table().packages.get(package)?.split(' ').filter_map(|entry| entry.split_once(':'));
+    let (_, index) = entries.find(|(other, _)| *other == name)?;
+    table().types.get(index.parse::<usize>().ok()?)
+}
+
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {
-        let (types, kinds) = TEXT.split_once("---\n").unwrap_or_default();
-        let mut table = Table { types: types.lines().map(read_type).collect(), kinds: HashMap::new() };
+        let (types, rest) = TEXT.split_once("---\n").unwrap_or_default();
+        let (kinds, packages) = rest.split_once("---\n").unwrap_or_default();
+        let mut table = Table {
+            types: types.lines().map(read_type).collect(),
+            kinds: HashMap::new(),
+            packages: packages.lines().filter_map(|line| line.split_once(' ')).collect(),
+        };
         for line in kinds.lines() {
             let mut words = line.split(' ');
             let api_version = words.next().unwrap_or_default();

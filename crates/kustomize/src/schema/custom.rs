@@ -4,13 +4,26 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
+use super::{Facts, builtin};
+
 const KINDS: &str = "x-kubernetes-group-version-kind";
 /// Longest chain of `$ref`s, so that a circle ends.
 const REFERENCE_LIMIT: usize = 64;
 
+/// Whether the built-in schema is used beside a build's own, as it was needed before that came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Builtin {
+    Unused,
+    /// What the build's own schema says wins.
+    Below,
+    /// What is built in wins.
+    Above,
+}
+
 /// An OpenAPI document with its kinds looked up.
 #[derive(Debug)]
 pub(crate) struct Custom {
+    builtin: Builtin,
     document: Value,
     /// Kind to group, version and the name of the definition.
     kinds: HashMap<String, Vec<(String, String, String)>>,
@@ -19,7 +32,7 @@ pub(crate) struct Custom {
 }
 
 impl Custom {
-    pub(super) fn read(text: &str) -> Result<Self, String> {
+    pub(super) fn read(text: &str, builtin: Builtin) -> Result<Self, String> {
         let document: Value = if text.starts_with('{') {
             serde_json::from_str(text).map_err(|error| error.to_string())?
         } else {
@@ -36,12 +49,29 @@ impl Custom {
             }
         }
         let scopes = scopes(&document);
-        Ok(Self { document, kinds, scopes })
+        Ok(Self { builtin, document, kinds, scopes })
     }
 
-    pub(super) fn kind(&self, group: &str, version: &str, kind: &str) -> Option<&Value> {
-        let found = self.kinds.get(kind)?.iter().find(|(g, v, _)| g == group && v == version);
-        self.document["definitions"].get(&found?.2)
+    pub(super) fn kind(&self, group: &str, version: &str, kind: &str) -> Option<Facts<'_>> {
+        let own = || {
+            let found = self.kinds.get(kind)?.iter().find(|(g, v, _)| g == group && v == version);
+            let definition = self.document["definitions"].get(&found?.2)?;
+            Some(Facts::Custom(self, definition))
+        };
+        let builtin = || builtin::kind(group, version, kind)?.facts.map(Facts::Builtin);
+        self.either(own, builtin)
+    }
+
+    fn either<'a>(
+        &self,
+        own: impl Fn() -> Option<Facts<'a>>,
+        builtin: impl Fn() -> Option<Facts<'a>>,
+    ) -> Option<Facts<'a>> {
+        match self.builtin {
+            Builtin::Unused => own(),
+            Builtin::Below => own().or_else(builtin),
+            Builtin::Above => builtin().or_else(own),
+        }
     }
 
     pub(super) fn is_namespaced(&self, group: &str, version: &str, kind: &str) -> Option<bool> {
@@ -49,13 +79,13 @@ impl Custom {
         Some(found?.2)
     }
 
-    pub(super) fn field<'a>(&'a self, value: &'a Value, name: &str) -> Option<&'a Value> {
+    pub(super) fn field<'a>(&'a self, value: &'a Value, name: &str) -> Option<Facts<'a>> {
         let own = value.get("properties").and_then(|properties| properties.get(name));
         let any = || value.get("additionalProperties").filter(|any| any.is_object());
         self.resolve(own.or_else(any)?)
     }
 
-    pub(super) fn items<'a>(&'a self, value: &'a Value) -> Option<&'a Value> {
+    pub(super) fn items<'a>(&'a self, value: &'a Value) -> Option<Facts<'a>> {
         let is_list = match &value["type"] {
             Value::String(name) => name == "array",
             Value::Array(names) => names.len() == 1 && names[0] == "array",
@@ -67,12 +97,18 @@ impl Custom {
         self.resolve(value.get("items").filter(|items| items.is_object())?)
     }
 
-    /// Follows `$ref` within the document. What stands beside a reference does not count.
-    fn resolve<'a>(&'a self, mut value: &'a Value) -> Option<&'a Value> {
+    /// Follows `$ref`. What stands beside a reference does not count.
+    fn resolve<'a>(&'a self, mut value: &'a Value) -> Option<Facts<'a>> {
         for _ in 0..REFERENCE_LIMIT {
-            match value.get("$ref").and_then(Value::as_str) {
-                None | Some("") => return Some(value),
-                Some(reference) => value = self.document.pointer(reference.strip_prefix('#')?)?,
+            let reference = match value.get("$ref").and_then(Value::as_str) {
+                None | Some("") => return Some(Facts::Custom(self, value)),
+                Some(reference) => reference.strip_prefix('#')?,
+            };
+            let own = || self.document.pointer(reference).map(|value| Facts::Custom(self, value));
+            let name = reference.strip_prefix("/definitions/").unwrap_or_default();
+            match self.either(own, || builtin::definition(name).map(Facts::Builtin))? {
+                Facts::Custom(_, next) => value = next,
+                found @ Facts::Builtin(_) => return Some(found),
             }
         }
         None

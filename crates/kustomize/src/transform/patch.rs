@@ -203,8 +203,10 @@ impl Transform for PatchJson6902Transformer {
     }
 }
 
+type Documents = Arc<[Node]>;
+
 /// The text of a patch file, and its documents if it is YAML.
-fn load_patch(context: &Context<'_, '_>, path: &str) -> Result<(String, Option<Arc<[Node]>>), Error> {
+fn load_patch(context: &Context<'_, '_>, path: &str) -> Result<(String, Option<Documents>), Error> {
     let failed = |error: Error| {
         let reason = error.reason();
         context.invalid(format!("failed to get the patch file from path({path}): {reason}"))
