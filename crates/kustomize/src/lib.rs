@@ -8,6 +8,7 @@
 mod build;
 mod config;
 mod error;
+mod explain;
 mod fieldspec;
 mod file;
 mod generate;
@@ -39,6 +40,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 pub use error::Error;
+pub use explain::{Explanation, Line, Source, explain};
 pub use remote::{Fetch, Remote};
 pub use tree::{Kind, MemoryTree, Overlay, Tree, join};
 

@@ -8,7 +8,7 @@ pub(crate) struct Step<'s> {
     pub(crate) action: Action,
     /// The kustomization whose entry it is, from the tree's root.
     pub(crate) file: &'s str,
-    /// The field of the kustomization: `resources`, `patches`, `namePrefix`; `""` for what kustomize does by itself.
+    /// The field of the kustomization: `resources`, `patches`, `namePrefix`; for what kustomize does by itself, a name for that.
     pub(crate) field: &'s str,
     /// Which entry of the field, from 0; none where the field is not a list.
     pub(crate) index: Option<usize>,

@@ -30,6 +30,23 @@ pub fn marshal(value: &Value) -> Result<String, String> {
     Ok(emitter.out)
 }
 
+/// One step from a value to a value in it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PathStep {
+    /// The field of a map.
+    Field(String),
+    /// The item of a list.
+    Item(usize),
+}
+
+/// As [`marshal`], and for each value the byte at which it begins, with its key: parents before what is in them.
+pub fn marshal_with_places(value: &Value) -> Result<(String, Vec<(usize, Vec<PathStep>)>), String> {
+    let mut emitter = Emitter { places: Some(vec![]), ..Emitter::default() };
+    emitter.node(value, Place::Root)?;
+    emitter.out.push('\n');
+    Ok((emitter.out, emitter.places.unwrap_or_default()))
+}
+
 /// Where a node stands, and the indent of the collection that it is in.
 #[derive(Clone, Copy)]
 enum Place {
@@ -60,6 +77,9 @@ impl Place {
 struct Emitter {
     out: String,
     column: usize,
+    /// The way to the current value, and where each value began, if somebody wants to know.
+    path: Vec<PathStep>,
+    places: Option<Vec<(usize, Vec<PathStep>)>>,
 }
 
 impl Emitter {
@@ -83,6 +103,17 @@ impl Emitter {
         self.out.push('\n');
         self.column = 0;
         self.pad(indent);
+    }
+
+    fn enter(&mut self, step: impl FnOnce() -> PathStep) {
+        if let Some(places) = &mut self.places {
+            self.path.push(step());
+            places.push((self.out.len(), self.path.clone()));
+        }
+    }
+
+    fn leave(&mut self) {
+        self.path.pop();
     }
 
     fn node(&mut self, value: &Value, place: Place) -> Result<(), String> {
@@ -111,6 +142,7 @@ impl Emitter {
                 self.new_line(indent);
             }
             on_new_line = true;
+            self.enter(|| PathStep::Field(key.to_string()));
             if key.len() <= SIMPLE_KEY_LENGTH && !key.contains(is_break) {
                 self.text(&key, indent + 2, true);
                 self.put_char(':');
@@ -122,6 +154,7 @@ impl Emitter {
                 self.put(": ");
                 self.node(value, Place::LongValue { indent })?;
             }
+            self.leave();
         }
         Ok(())
     }
@@ -132,13 +165,15 @@ impl Emitter {
             Place::Value { indent } => (indent, true),
             other => (other.inner(), false),
         };
-        for item in items {
+        for (position, item) in items.iter().enumerate() {
             if on_new_line {
                 self.new_line(indent);
             }
             on_new_line = true;
+            self.enter(|| PathStep::Item(position));
             self.put("- ");
             self.node(item, Place::Item { indent })?;
+            self.leave();
         }
         Ok(())
     }

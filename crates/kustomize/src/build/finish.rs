@@ -110,14 +110,16 @@ impl Walk<'_> {
     fn settle(&mut self, target: &Target<'_>, layer: &mut Layer) -> Result<(), Error> {
         let Layer { resources, config, vars } = layer;
         HashTransformer {}.transform(&target.context(&self.schema), resources)?;
+        self.finished(target, "hash suffixes", resources);
         names::fix(resources, config, &self.schema).map_err(|message| target.invalid(message))?;
+        self.finished(target, "name references", resources);
         let unused = vars.resolve(resources, config).map_err(|message| target.invalid(message))?;
         if !unused.is_empty() {
             let unused = unused.join(",");
             self.warnings
                 .push(format!("{}: well-defined vars that were never replaced: {unused}", target.file()));
         }
-        self.finished(target, "", resources);
+        self.finished(target, "vars", resources);
         for resource in resources.iter() {
             if !resource.node.is_nil_or_empty() {
                 load::check(&resource.node).map_err(|message| target.invalid(message))?;

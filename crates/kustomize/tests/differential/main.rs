@@ -108,6 +108,7 @@ enum Difference {
     Output,
     OnlyOursFails,
     OnlyTheirsFails,
+    OursPanics,
 }
 
 struct Comparison {
@@ -129,6 +130,7 @@ impl Comparison {
     fn difference(&self) -> Option<Difference> {
         match (&self.ours, &self.theirs) {
             (Ok(ours), Ok(theirs)) if ours != theirs => Some(Difference::Output),
+            (Err(ours), _) if ours.starts_with(PANIC) => Some(Difference::OursPanics),
             (Err(_), Ok(_)) => Some(Difference::OnlyOursFails),
             // A crash of the reference is nothing to agree with.
             (Ok(_), Err(theirs)) if theirs.contains("panic: ") => None,
@@ -138,8 +140,20 @@ impl Comparison {
     }
 }
 
-/// What the library makes of a tree, in the order that kubectl always has.
+/// What a panic of the library begins with here.
+const PANIC: &str = "panic: ";
+
+/// What the library makes of a tree; a panic is told like an error.
 fn library(files: &Files, dir: &str) -> Outcome {
+    std::panic::catch_unwind(|| built(files, dir)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        Err(format!("{PANIC}{}", text.unwrap_or_default()))
+    })
+}
+
+/// In the order that kubectl always has.
+fn built(files: &Files, dir: &str) -> Outcome {
     let tree = MemoryTree::new(files.iter().map(|(path, text)| (path.clone(), text.clone().into())));
     let options = Options { order: Order::Legacy, ..Options::default() };
     let built = kustomize::build(&tree, dir, options).map_err(|error| error.to_string())?;

@@ -159,7 +159,6 @@ const OPERATIONS: &[&str] = &[
     "- op: add\n  path: /extra\n  value:\n    a: @scalar\n    b: [@value]\n",
     "- op: add\n  path: /metadata/labels\n  value:\n    tier: @label\n- op: add\n  path: /metadata/labels/new\n  value: @label\n",
     "- {op: copy, from: /metadata/name, path: /extra}\n",
-    "- {op: copy, from: /metadata, path: /more}\n- {op: remove, path: /more/name}\n",
 ];
 
 /// For objects of a certain make: they often do not apply.
