@@ -55,8 +55,12 @@ impl Pattern {
         {
             return Ok(Self::Text(text.to_owned()));
         }
-        let regex = Regex::new(&format!("^(?:{text})$"));
-        regex.map(Self::Regex).map_err(|error| format!("'{text}' is not a regular expression: {error}"))
+        Regex::new(&format!("^(?:{text})$")).map(Self::Regex).map_err(|error| {
+            // The lines before the last one draw where in the pattern.
+            let error = error.to_string();
+            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
+            format!("error parsing regexp: '{text}': {reason}")
+        })
     }
 
     fn fits(&self, text: &str) -> bool {

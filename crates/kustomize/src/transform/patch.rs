@@ -65,7 +65,8 @@ impl Transform for PatchTransformer {
             (text, "") => format!("[patch: {text:?}]"),
             (_, path) => format!("[path: {path:?}]"),
         };
-        let invalid = |message: String| context.invalid(message);
+        let invalid =
+            |reason| context.invalid(format!("unable to find patch target in `resources`: {reason}"));
         let matcher = || self.target.as_ref().map(Matcher::new).transpose().map_err(invalid);
         match self.read(context, &source)? {
             Patch::Strategic(patches) => match matcher()? {
