@@ -85,6 +85,15 @@ impl Target<'_> {
         Error::Invalid { file: self.file().to_owned(), message: message.into() }
     }
 
+    /// An error of a generator or transformer, with the name of the entry that it comes from.
+    fn named(&self, error: Error, name: impl Fn(&str) -> String) -> Error {
+        match error {
+            Error::Invalid { file, message } if file == self.file() => self.invalid(name(&message)),
+            Error::Conflict(message) => self.invalid(name(&message)),
+            other => other,
+        }
+    }
+
     fn context<'c>(&'c self, schema: &'c Schema) -> Context<'c, 'c> {
         Context { reader: self.reader, dir: &self.dir, file: self.file(), schema }
     }

@@ -111,7 +111,7 @@ impl Kustomization {
         let mut found = vec![];
         for name in FILE_NAMES {
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
-            let followed = reader.follow(&path);
+            let followed = reader.follow(&path).filter(|followed| reader.permits(dir, followed));
             let content = followed.map(|followed| reader.content(&path, &followed)).transpose()?.flatten();
             found.extend(content.map(|content| (name, path, content)));
         }

@@ -55,6 +55,11 @@ impl<'a> Reader<'a> {
         self.tree.kind(path)
     }
 
+    /// Whether a kustomization in `dir` may read a file at a followed path.
+    pub(crate) fn permits(&self, dir: &str, followed: &str) -> bool {
+        self.unrestricted || is_in(dir, followed)
+    }
+
     /// A path that a kustomization in `dir` names, from the root. An absolute one is the tree's.
     pub(crate) fn resolve(dir: &str, path: &str) -> Option<String> {
         match path.strip_prefix('/') {
@@ -79,7 +84,7 @@ impl<'a> Reader<'a> {
             }
             None => return Err(Error::Missing { file: file.to_owned(), path: shown(&full) }),
         }
-        if !self.unrestricted && !is_in(dir, &followed) {
+        if !self.permits(dir, &followed) {
             return Err(outside(shown(&full)));
         }
         let content = self.content(file, &followed)?;

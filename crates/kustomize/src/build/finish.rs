@@ -26,7 +26,7 @@ const LOCAL_CONFIG: &str = "config.kubernetes.io/local-config";
 const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 
 /// Annotations that are taken out of every output.
-const NOTES: [&str; 14] = [
+const NOTES: [&str; 19] = [
     "internal.config.kubernetes.io/previousKinds",
     "internal.config.kubernetes.io/previousNames",
     "internal.config.kubernetes.io/previousNamespaces",
@@ -39,6 +39,11 @@ const NOTES: [&str; 14] = [
     "internal.config.kubernetes.io/needsHashSuffix",
     "internal.config.kubernetes.io/path",
     "internal.config.kubernetes.io/index",
+    "internal.config.kubernetes.io/seqindent",
+    "internal.config.kubernetes.io/id",
+    "internal.config.kubernetes.io/annotations-migration-resource-id",
+    "internal.config.kubernetes.io/helm-generated",
+    "config.k8s.io/id",
     "config.kubernetes.io/path",
     "config.kubernetes.io/index",
 ];

@@ -24,7 +24,8 @@ impl Walk<'_> {
             generators.push(plugin.generator().map_err(|message| invalid(plugin, message))?);
         }
         for field in &fields {
-            let made = field.work.generate(&target.context(&self.schema))?;
+            let made = field.work.generate(&target.context(&self.schema));
+            let made = made.map_err(|error| target.named(error, |message| field.failed(message)))?;
             let origin = target.origin.as_ref().map(|origin| origin.builtin(target.loaded.name, field.kind));
             let step = Step {
                 action: Action::Generate,
@@ -37,7 +38,8 @@ impl Walk<'_> {
             self.absorb(target, made, origin, layer, &step)?;
         }
         for (plugin, generator) in objects.iter().zip(generators) {
-            let made = generator.generate(&target.context(&self.schema))?;
+            let made = generator.generate(&target.context(&self.schema));
+            let made = made.map_err(|error| target.named(error, |message| plugin.failed(message)))?;
             self.absorb(
                 target,
                 made,
@@ -75,7 +77,8 @@ impl Walk<'_> {
         let objects = self.plugins(target, "transformers")?;
         let transformers = load(target, &objects)?;
         for field in &fields {
-            field.work.transform(&target.context(&self.schema), &mut layer.resources)?;
+            let done = field.work.transform(&target.context(&self.schema), &mut layer.resources);
+            done.map_err(|error| target.named(error, |message| field.failed(message)))?;
             let origin = target.origin.as_ref().map(|origin| origin.builtin(target.loaded.name, field.kind));
             transformed(&mut layer.resources, origin.as_ref());
             let step = Step {
@@ -89,7 +92,8 @@ impl Walk<'_> {
             self.step(&step, &layer.resources);
         }
         for (plugin, transformer) in objects.iter().zip(transformers) {
-            transformer.transform(&target.context(&self.schema), &mut layer.resources)?;
+            let done = transformer.transform(&target.context(&self.schema), &mut layer.resources);
+            done.map_err(|error| target.named(error, |message| plugin.failed(message)))?;
             transformed(&mut layer.resources, plugin.origin().as_ref());
             self.step(&plugin.step(Action::Transform, target.file(), "transformers"), &layer.resources);
         }
@@ -102,7 +106,8 @@ impl Walk<'_> {
         let validators = load(target, &objects)?;
         for (plugin, validator) in objects.iter().zip(validators) {
             let before = layer.resources.clone();
-            validator.transform(&target.context(&self.schema), &mut layer.resources)?;
+            let done = validator.transform(&target.context(&self.schema), &mut layer.resources);
+            done.map_err(|error| target.named(error, |message| plugin.failed(message)))?;
             let same = before.len() == layer.resources.len()
                 && before.iter().zip(layer.resources.iter()).all(|(old, new)| {
                     old.node.is_same(&new.node)

@@ -24,6 +24,16 @@ pub(crate) struct Field<W: ?Sized> {
     pub(crate) work: Box<W>,
 }
 
+impl<W: ?Sized> Field<W> {
+    /// An error in it, with its name.
+    pub(crate) fn failed(&self, message: &str) -> String {
+        match self.index {
+            Some(index) => format!("{}[{index}]: {message}", self.field),
+            None => format!("{}: {message}", self.field),
+        }
+    }
+}
+
 /// The generators that fields stand for.
 pub(crate) fn generators(kustomization: &Kustomization) -> Vec<Field<dyn Generate>> {
     let global = kustomization.generator_options.as_ref();
