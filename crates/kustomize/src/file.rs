@@ -61,7 +61,6 @@ pub(crate) struct Kustomization {
 /// `metadata` of a kustomization: checked, and of no effect.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-#[expect(dead_code, reason = "read to refuse what does not belong there")]
 struct Metadata {
     name: String,
     namespace: String,

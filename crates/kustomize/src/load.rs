@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::node::{Node, Text, from_value, read_documents, to_value};
+use crate::origin::{self, TRANSFORMATIONS};
 use crate::plugin::Context;
 use crate::resource::{Behavior, Previous, Resource};
 
@@ -108,6 +109,9 @@ fn brief(node: &Node) -> String {
 /// An object with the notes that an earlier build left in its annotations.
 fn resource(node: Node) -> Resource {
     let mut resource = Resource::new(node);
+    let annotations = resource.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
+    let noted = annotations.and_then(|map| map.get(TRANSFORMATIONS)).and_then(Node::text);
+    resource.transformations = noted.and_then(origin::read).unwrap_or_default();
     let annotations = resource.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
     let noted = annotations.is_some_and(|map| map.names().any(|name| name.starts_with(NOTES)));
     if !noted {

@@ -87,6 +87,25 @@ impl Origin {
     }
 }
 
+/// The transformations that an earlier build noted in an annotation; none if the text is something else.
+pub(crate) fn read(text: &str) -> Option<Vec<Origin>> {
+    let value = yaml::parse(text, yaml::Resolver::Kubectl).ok()?;
+    let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    let origin = |value: &Value| Origin {
+        path: text(value, "path"),
+        repo: text(value, "repo"),
+        git_ref: text(value, "ref"),
+        configured_in: text(value, "configuredIn"),
+        configured_by: value.get("configuredBy").map(|by| ConfiguredBy {
+            api_version: text(by, "apiVersion"),
+            kind: text(by, "kind"),
+            name: text(by, "name"),
+            namespace: text(by, "namespace"),
+        }),
+    };
+    Some(value.as_array()?.iter().map(origin).collect())
+}
+
 /// The text of the annotation that lists transformations.
 pub(crate) fn to_yaml(transformations: &[Origin]) -> String {
     yaml::emit(&Value::Array(transformations.iter().map(Origin::value).collect()))

@@ -192,7 +192,7 @@ fn duration_ms(text: &str) -> Option<u64> {
         rest = after;
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-    (total >= 1.0 && total < 1e12).then_some(total as u64)
+    (1.0..1e12).contains(&total).then_some(total as u64)
 }
 
 /// A part of a query with its escapes taken out.

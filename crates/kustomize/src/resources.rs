@@ -1,5 +1,8 @@
 //! The resources of a build, in order.
 
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use crate::id::Id;
 use crate::resource::{Behavior, Resource};
 use crate::schema::Schema;
@@ -9,6 +12,9 @@ use crate::{Error, RESOURCE_LIMIT};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {
     list: Vec<Resource>,
+    /// Hashes of the kinds and names of all resources, so that adding one does not mean a look at each; none while it
+    /// is not known what has changed.
+    known: Option<HashSet<u64>>,
 }
 
 impl Resources {
@@ -21,6 +27,7 @@ impl Resources {
     }
 
     pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Resource> {
+        self.known = None;
         self.list.iter_mut()
     }
 
@@ -29,6 +36,7 @@ impl Resources {
     }
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Resource> {
+        self.known = None;
         self.list.get_mut(index)
     }
 
@@ -38,17 +46,23 @@ impl Resources {
 
     /// Resources as they are, without a look at their ids.
     pub(crate) fn from_list(list: Vec<Resource>) -> Self {
-        Self { list }
+        Self { list, known: None }
     }
 
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Resource) -> bool) {
+        self.known = None;
         self.list.retain(keep);
     }
 
     /// Adds a resource; its current id must be new.
     pub(crate) fn append(&mut self, resource: Resource, schema: &Schema) -> Result<(), Error> {
+        // The schema has to see this question for every resource: what it was asked decides what it knows later.
         let id = resource.id(schema);
-        if self.list.iter().any(|other| other.name() == &*id.name && other.id(schema).same(&id)) {
+        let list = &self.list;
+        let known = self.known.get_or_insert_with(|| list.iter().map(kind_and_name).collect());
+        let is_new = known.insert(kind_and_name(&resource));
+        let mut same = list.iter().filter(|other| other.name() == &*id.name && other.id(schema).same(&id));
+        if !is_new && same.next().is_some() {
             return Err(Error::Conflict(format!("may not add resource with an already registered id: {id}")));
         }
         if self.list.len() >= RESOURCE_LIMIT {
@@ -121,6 +135,7 @@ impl Resources {
             (Some(_), Some(_)) => format!("in Replace: id {id} matched {} resources", 2 + same.count()),
             (Some((found, _)), None) if found != index => "unexpected target index in replacement".to_owned(),
             _ => {
+                self.known = None;
                 self.list.splice(index..=index, [new]);
                 return Ok(());
             }
@@ -151,6 +166,12 @@ impl Resources {
             .filter(|(_, resource)| !resource.node.is_nil_or_empty() && resource.any_id(schema, &fits));
         found.map(|(index, _)| index).collect()
     }
+}
+
+fn kind_and_name(resource: &Resource) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (resource.kind(), resource.name()).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]

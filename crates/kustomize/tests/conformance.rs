@@ -12,7 +12,7 @@ use kustomize::{Build, Error, Fetch, MANAGED_BY, MemoryTree, Options, Order, Rem
 use serde_json::Value;
 
 /// Cases that passed when this number was last raised.
-const PASSING: usize = 309;
+const PASSING: usize = 310;
 
 /// Cases whose text is that of upstream's file system in memory for something missing; kustomize itself says something
 /// else, and any error that names the path will do.

@@ -164,3 +164,24 @@ fn links_and_sizes() {
         ),
     );
 }
+
+#[test]
+fn limits() {
+    let mut tree = MemoryTree::default();
+    for depth in 0..60 {
+        let dir = "d/".repeat(depth);
+        tree.insert(format!("{dir}{FILE}"), "resources: [d]");
+    }
+    check_tree(&tree, "", "more than 50 kustomizations inside one another");
+    let many: String = (0..=20_000).map(|n| format!("---\nkind: A\nmetadata: {{name: a{n}}}\n")).collect();
+    check(&[(FILE, "resources: [x.yaml]"), ("x.yaml", &many)], "", "more than 20000 resources");
+    let mut bomb = "kind: A\nmetadata: {name: a}\na0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..9 {
+        let below = vec![format!("*a{}", level - 1); 9].join(", ");
+        bomb += &format!("a{level}: &a{level} [{below}]\n");
+    }
+    let error =
+        build(&self::tree(&[(FILE, "resources: [x.yaml]"), ("x.yaml", &bomb)]), "", Options::default());
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("aliases expand to more than 200000 values in File: x.yaml"), "{error}");
+}

@@ -78,6 +78,10 @@ impl Reader {
                 continue;
             }
             let name: Text = key.text().ok_or_else(|| key.error("a key has to be a scalar"))?.into();
+            // kustomize reads such an object and then cannot write it.
+            if is_null(key) {
+                return Err(key.error("a key cannot be null; put it in quotes"));
+            }
             if !seen.insert(name.clone()) {
                 let line = pairs.iter().find(|(k, _)| k.text() == Some(&name)).map_or(0, |(k, _)| k.line);
                 return Err(key.error(format!("mapping key {name:?} already defined at line {line}")));
@@ -113,6 +117,11 @@ impl Reader {
         }
         Ok(())
     }
+}
+
+fn is_null(key: &yaml::Node) -> bool {
+    let yaml::Data::Scalar { text, style: yaml::Style::Plain } = &key.target().data else { return false };
+    key.target().tag.is_none() && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
 }
 
 fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
