@@ -42,23 +42,6 @@ impl Gvk {
         let (group, version) = split_api_version(node.text_at(&["apiVersion"]));
         Self::new(group, version, node.text_at(&["kind"]))
     }
-
-    /// `group/version`, or `version` alone.
-    pub(crate) fn api_version(&self) -> String {
-        if self.group.is_empty() {
-            self.version.to_string()
-        } else {
-            format!("{}/{}", self.group, self.version)
-        }
-    }
-
-    /// Whether a pattern matches this kind.
-    pub(crate) fn is_selected_by(&self, pattern: &Gvk) -> bool {
-        let fits = |pattern: &str, text: &str| pattern.is_empty() || pattern == text;
-        fits(&pattern.group, &self.group)
-            && fits(&pattern.version, &self.version)
-            && fits(&pattern.kind, &self.kind)
-    }
 }
 
 /// `apps/v1` is group `apps`, version `v1`; `v1` has no group.

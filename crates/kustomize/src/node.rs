@@ -95,10 +95,6 @@ impl Map {
         self.fields.iter().map(|(name, node)| (name, node))
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&Text, &mut Node)> {
-        self.fields.iter_mut().map(|(name, node)| (&*name, node))
-    }
-
     pub(crate) fn names(&self) -> impl Iterator<Item = &Text> {
         self.fields.iter().map(|(name, _)| name)
     }
@@ -141,10 +137,6 @@ impl Map {
     pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
         let at = self.fields.iter().position(|(n, _)| &**n == name)?;
         Some(self.fields.remove(at).1)
-    }
-
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&(Text, Node)) -> bool) {
-        self.fields.retain(keep);
     }
 }
 

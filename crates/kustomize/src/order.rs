@@ -5,10 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
-use crate::Error;
 use crate::id::Gvk;
 use crate::node::Text;
-use crate::plugin::{Context, Transform};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::schema::Schema;
@@ -41,13 +39,6 @@ const FIRST: [&str; 22] = [
 
 /// Kinds that would catch the others come last.
 const LAST: [&str; 2] = ["MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"];
-
-/// `SortOrderTransformer`, and the `sortOptions` of a kustomization.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub(crate) struct SortOrderTransformer {
-    pub(crate) sort_options: Option<SortOptions>,
-}
 
 /// `sortOptions` of a kustomization.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -99,13 +90,6 @@ impl SortOptions {
             *resources = Resources::from_list(list);
         }
         Ok(())
-    }
-}
-
-impl Transform for SortOrderTransformer {
-    fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
-        let Some(options) = &self.sort_options else { return Ok(()) };
-        options.sort(resources, context.schema).map_err(|message| context.invalid(message))
     }
 }
 

@@ -118,11 +118,6 @@ impl Resource {
         })
     }
 
-    /// The first name that it had.
-    pub(crate) fn original_id(&self, schema: &Schema) -> Id {
-        self.previous_ids().next().unwrap_or_else(|| self.id(schema))
-    }
-
     /// Whether any name that it has had or has satisfies a condition.
     pub(crate) fn any_id(&self, schema: &Schema, fits: impl Fn(&Id) -> bool) -> bool {
         self.previous_ids().any(|id| fits(&id)) || fits(&self.id(schema))

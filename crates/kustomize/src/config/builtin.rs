@@ -186,8 +186,16 @@ const RUNNING: [(&str, &str, &str); 7] = [
     ("", "DaemonSet", "spec/template/spec"),
 ];
 
+/// Group and kind that are referred to, kinds that refer, and the paths below their pod template.
+type PodReference = (
+    &'static str,
+    &'static str,
+    &'static [(&'static str, &'static str, &'static str)],
+    &'static [&'static str],
+);
+
 /// Fields of pod specs that name an object: its group and kind, who has them, the paths.
-const POD_REFERENCES: &[(&str, &str, &[(&str, &str, &str)], &[&str])] = &[
+const POD_REFERENCES: &[PodReference] = &[
     (
         "",
         "ConfigMap",
