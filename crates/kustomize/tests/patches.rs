@@ -74,7 +74,7 @@ fn a_json_patch_in_patches_finds_annotations() {
 fn errors_say_which_patch_fails() {
     check_error(
         "patches:\n- patch: '{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}'\n",
-        "kustomization.yaml: no resource matches strategic merge patch \"ConfigMap.v1.[noGrp]/b.[noNs]\": no matches for Id",
+        "kustomization.yaml: patches[0]: no resource matches strategic merge patch \"ConfigMap.v1.[noGrp]/b.[noNs]\": no matches for Id",
     );
     check_error("patches:\n- patch: 'x'\n", "unable to parse SM or JSON patch from [patch: \"x\"]");
     check_error("patches:\n- target: {name: a}\n", "must specify one of patch and path");
