@@ -1,293 +1,257 @@
-//! The kustomization file: its fields, read strictly.
+//! The kustomization file: its fields, read strictly, older ones moved to their successors.
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::fieldspec::FieldSpec;
-use crate::resource::Gvk;
-use crate::tree::{Reader, shown};
-use crate::{Error, FILE_NAMES};
+use crate::generate::{ConfigMapGenerator, GeneratorOptions, SecretGenerator};
+use crate::order::SortOptions;
+use crate::reader::{Reader, text};
+use crate::references::vars::Var;
+use crate::transform::images::Image;
+use crate::transform::patch::PatchTransformer;
+use crate::transform::replacement::Replacement;
+use crate::transform::replicas::Replica;
+use crate::tree::shown;
+use crate::{Error, FILE_NAMES, json};
 
-/// A kustomization or component.
+/// A kustomization or component, as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Kustomization {
     api_version: String,
-    kind: String,
-    /// Anything; kustomize ignores it too.
-    metadata: Value,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) resources: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    bases: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) components: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) configurations: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) namespace: String,
-    #[serde(deserialize_with = "or_default")]
+    pub(crate) kind: String,
+    metadata: Option<Metadata>,
+    pub(crate) openapi: BTreeMap<String, String>,
     pub(crate) name_prefix: String,
-    #[serde(deserialize_with = "or_default")]
     pub(crate) name_suffix: String,
-    #[serde(deserialize_with = "or_default")]
+    pub(crate) namespace: String,
     pub(crate) common_labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
     pub(crate) labels: Vec<Label>,
-    #[serde(deserialize_with = "or_default")]
     pub(crate) common_annotations: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) images: Vec<Image>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) replicas: Vec<Replica>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) patches: Vec<Patch>,
-    #[serde(deserialize_with = "or_default")]
     pub(crate) patches_strategic_merge: Vec<String>,
-    #[serde(rename = "patchesJson6902", deserialize_with = "or_default")]
-    pub(crate) patches_json: Vec<Patch>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) config_map_generator: Vec<Generator>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) secret_generator: Vec<Generator>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) generator_options: GeneratorOptions,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) replacements: Vec<crate::replace::Replacement>,
+    #[serde(rename = "patchesJson6902")]
+    pub(crate) patches_json: Vec<PatchTransformer>,
+    pub(crate) patches: Vec<PatchTransformer>,
+    pub(crate) images: Vec<Image>,
+    image_tags: Vec<Image>,
+    pub(crate) replacements: Vec<Replacement>,
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) vars: Vec<Var>,
     pub(crate) sort_options: Option<SortOptions>,
+    pub(crate) resources: Vec<String>,
+    pub(crate) components: Vec<String>,
+    pub(crate) crds: Vec<String>,
+    bases: Vec<String>,
+    pub(crate) config_map_generator: Vec<ConfigMapGenerator>,
+    pub(crate) secret_generator: Vec<SecretGenerator>,
+    helm_globals: Option<Value>,
+    helm_charts: Vec<Value>,
+    helm_chart_inflation_generator: Vec<Value>,
+    pub(crate) generator_options: Option<GeneratorOptions>,
+    pub(crate) configurations: Vec<String>,
+    pub(crate) generators: Vec<String>,
+    pub(crate) transformers: Vec<String>,
+    pub(crate) validators: Vec<String>,
+    pub(crate) build_metadata: Vec<String>,
+}
+
+/// `metadata` of a kustomization: checked, and of no effect.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    name: String,
+    namespace: String,
+    labels: BTreeMap<String, String>,
+    annotations: BTreeMap<String, String>,
 }
 
 /// An entry of `labels`.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase")]
 pub(crate) struct Label {
-    #[serde(deserialize_with = "or_default")]
     pub(crate) pairs: BTreeMap<String, String>,
     pub(crate) include_selectors: bool,
     pub(crate) include_templates: bool,
     pub(crate) include_volume_claim_templates: bool,
-    #[serde(rename = "fields", deserialize_with = "or_default")]
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) fields: Vec<FieldSpec>,
 }
 
-/// An entry of `images`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct Image {
-    pub(crate) name: String,
-    pub(crate) new_name: String,
-    #[serde(deserialize_with = "text_or_number")]
-    pub(crate) new_tag: String,
-    pub(crate) tag_suffix: String,
-    pub(crate) digest: String,
-}
+/// The kinds that a file can be.
+pub(crate) const KUSTOMIZATION: &str = "Kustomization";
+pub(crate) const COMPONENT: &str = "Component";
 
-/// An entry of `replicas`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Replica {
-    pub(crate) name: String,
-    pub(crate) count: i64,
-}
-
-/// An entry of `patches` or `patchesJson6902`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Patch {
-    pub(crate) path: String,
-    pub(crate) patch: String,
-    pub(crate) target: Option<Selector>,
-    pub(crate) options: Option<PatchOptions>,
-}
-
-/// What a patch may change besides.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct PatchOptions {
-    pub(crate) allow_name_change: bool,
-    pub(crate) allow_kind_change: bool,
-}
-
-/// Which resources a patch is for. All but the label selectors are anchored regular expressions.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct Selector {
-    pub(crate) group: String,
-    pub(crate) version: String,
-    pub(crate) kind: String,
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) label_selector: String,
-    pub(crate) annotation_selector: String,
-}
-
-impl Selector {
-    pub(crate) fn gvk(&self) -> Gvk {
-        Gvk { group: self.group.clone(), version: self.version.clone(), kind: self.kind.clone() }
-    }
-}
-
-/// An entry of `configMapGenerator` or `secretGenerator`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct Generator {
-    pub(crate) name: String,
-    pub(crate) namespace: String,
-    pub(crate) behavior: String,
-    #[serde(rename = "type")]
-    pub(crate) secret_type: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) files: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) literals: Vec<String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) envs: Vec<String>,
-    pub(crate) env: String,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) options: GeneratorOptions,
-}
-
-/// `generatorOptions`, for all or for one.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct GeneratorOptions {
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_default")]
-    pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) disable_name_suffix_hash: bool,
-    pub(crate) immutable: bool,
-}
-
-/// `sortOptions`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct SortOptions {
-    pub(crate) order: String,
-    pub(crate) legacy_sort_options: Option<LegacySortOptions>,
-}
-
-/// `sortOptions.legacySortOptions`.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "camelCase")]
-pub(crate) struct LegacySortOptions {
-    pub(crate) order_first: Vec<String>,
-    pub(crate) order_last: Vec<String>,
-}
-
-/// Fields that kustomize has and this version does not: refused by name instead of ignored.
-const UNSUPPORTED: [&str; 10] = [
-    "vars",
-    "transformers",
-    "generators",
-    "validators",
-    "crds",
-    "openapi",
-    "helmCharts",
-    "helmGlobals",
-    "buildMetadata",
-    "inventory",
+/// Older fields, and what kustomize says about each.
+const DEPRECATED: [(&str, &str, &str); 6] = [
+    ("bases", "resources", ""),
+    ("commonLabels", "labels", ""),
+    ("imageTags", "images", ""),
+    ("patchesJson6902", "patches", ""),
+    ("patchesStrategicMerge", "patches", ""),
+    ("vars", "replacements", "[EXPERIMENTAL] "),
 ];
 
 /// Where a kustomization lies and what it says.
+#[derive(Clone, Debug)]
 pub(crate) struct Loaded {
+    /// From the root of the tree.
     pub(crate) file: String,
+    /// One of [`FILE_NAMES`].
+    pub(crate) name: &'static str,
     pub(crate) kustomization: Kustomization,
+    pub(crate) warnings: Vec<String>,
 }
 
 impl Kustomization {
-    /// Reads the kustomization of a directory. `component`: whether it has to be one, must not be, or may be either.
-    pub(crate) fn load(reader: &Reader<'_>, dir: &str, component: Option<bool>) -> Result<Loaded, Error> {
+    /// Reads the kustomization of a directory.
+    pub(crate) fn load(reader: &Reader<'_>, dir: &str) -> Result<Loaded, Error> {
         let mut found = vec![];
         for name in FILE_NAMES {
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
-            found.extend(reader.read(&path).map(|content| (path, content)));
+            let followed = reader.follow(&path).filter(|followed| reader.permits(dir, followed));
+            let content = followed.map(|followed| reader.content(&path, &followed)).transpose()?.flatten();
+            found.extend(content.map(|content| (name, path, content)));
         }
-        let (file, content) = match found.len() {
+        let (name, file, content) = match found.len() {
             1 => found.swap_remove(0),
             0 => return Err(Error::NoKustomization { dir: shown(dir) }),
             _ => return Err(Error::ManyKustomizations { dir: shown(dir) }),
         };
-        let invalid = |message: String| Error::Invalid { file: file.clone(), message };
-        let text =
-            std::str::from_utf8(&content).map_err(|_| invalid("the file is not UTF-8 text".to_owned()))?;
-        let value = yaml::parse(text, yaml::Resolver::Kubectl);
-        let value = value.map_err(|error| Error::Yaml { file: file.clone(), error })?;
-        let mut kustomization = Self::from_value(value).map_err(&invalid)?;
-        kustomization.check(component, dir).map_err(&invalid)?;
-        let bases = std::mem::take(&mut kustomization.bases);
-        kustomization.resources.extend(bases);
-        Ok(Loaded { file, kustomization })
-    }
-
-    fn from_value(value: Value) -> Result<Self, String> {
-        let Value::Object(map) = value else { return Err("kustomization.yaml is empty".to_owned()) };
-        if let Some(field) = map.keys().find(|key| UNSUPPORTED.contains(&key.as_str())) {
-            return Err(format!("the field '{field}' is not supported yet"));
+        let documents = yaml::parse_documents(text(&file, &content)?, yaml::Resolver::Kubectl)
+            .map_err(|error| Error::Yaml { file: file.clone(), error })?;
+        let (kustomization, mut warnings) = Self::read(documents.first().unwrap_or(&Value::Null), dir)
+            .map_err(|message| Error::Invalid { file: file.clone(), message })?;
+        if documents.len() > 1 {
+            warnings.push(format!("# Warning: only the first of {} documents is read", documents.len()));
         }
-        let map: Map<String, Value> = map.into_iter().map(|(key, value)| (canonical(key), value)).collect();
-        serde_json::from_value(Value::Object(map)).map_err(|error| format!("invalid Kustomization: {error}"))
+        for warning in &mut warnings {
+            *warning = format!("{file}: {warning}");
+        }
+        Ok(Loaded { file, name, kustomization, warnings })
     }
 
-    fn check(&self, component: Option<bool>, dir: &str) -> Result<(), String> {
-        let (kind, version) = match self.kind.as_str() {
-            "" | "Kustomization" => ("Kustomization", "kustomize.config.k8s.io/v1beta1"),
-            "Component" => ("Component", "kustomize.config.k8s.io/v1alpha1"),
-            _ => return Err("kind should be Kustomization or Component".to_owned()),
+    /// What a value says, and what in it is deprecated.
+    fn read(value: &Value, dir: &str) -> Result<(Self, Vec<String>), String> {
+        let mut read: Self =
+            json::strict(value).map_err(|error| format!("invalid Kustomization: {error}"))?;
+        let empty = Map::new();
+        let fields = value.as_object().unwrap_or(&empty);
+        let said = |name: &str| {
+            fields.iter().any(|(field, value)| field.eq_ignore_ascii_case(name) && !value.is_null())
         };
-        if !self.api_version.is_empty() && self.api_version != version {
-            return Err(format!("apiVersion for {kind} should be {version}"));
+        let deprecated = DEPRECATED.iter().filter(|(field, ..)| said(field));
+        let warnings = deprecated.map(|(field, successor, note)| {
+            format!(
+                "# Warning: '{field}' is deprecated. Please use '{successor}' instead. {note}Run 'kustomize edit fix' \
+                 to update your Kustomization automatically."
+            )
+        });
+        let warnings = warnings.collect();
+        if !fields.iter().any(|(name, value)| is_content(name, value)) {
+            return Err("kustomization.yaml is empty".to_owned());
         }
-        if let Some(sort) = &self.sort_options {
-            match (sort.order.as_str(), &sort.legacy_sort_options) {
-                ("legacy", _) | ("fifo", None) => {}
-                ("fifo", Some(_)) => {
-                    return Err(
-                        "the field 'sortOptions.legacySortOptions' is set but the selected sort order is \
-                                'fifo', not 'legacy'"
-                            .to_owned(),
-                    );
-                }
-                _ => return Err("the field 'sortOptions.order' must be one of [fifo, legacy]".to_owned()),
+        read.migrate();
+        read.check(dir)?;
+        Ok((read, warnings))
+    }
+
+    /// Moves what older fields say to the newer ones.
+    fn migrate(&mut self) {
+        if self.kind.is_empty() {
+            KUSTOMIZATION.clone_into(&mut self.kind);
+        }
+        self.resources.append(&mut self.bases);
+        self.images.append(&mut self.image_tags);
+        let config_maps = self.config_map_generator.iter_mut().map(|map| (&mut map.env, &mut map.envs));
+        let secrets = self.secret_generator.iter_mut().map(|secret| (&mut secret.env, &mut secret.envs));
+        for (env, envs) in config_maps.chain(secrets) {
+            if !env.is_empty() {
+                envs.push(std::mem::take(env));
             }
         }
-        match (component, kind) {
-            (Some(true), "Kustomization") => {
-                Err(format!("expected kind 'Component' for path '{}' but got 'Kustomization'", shown(dir)))
-            }
-            (Some(false), "Component") => {
-                Err(format!("expected kind != 'Component' for path '{}'", shown(dir)))
-            }
-            _ => Ok(()),
+    }
+
+    fn check(&self, dir: &str) -> Result<(), String> {
+        let mut wrong = vec![];
+        if self.kind != KUSTOMIZATION && self.kind != COMPONENT {
+            wrong.push(format!("kind should be {KUSTOMIZATION} or {COMPONENT}"));
+        }
+        let version = if self.kind == COMPONENT { "v1alpha1" } else { "v1beta1" };
+        let api_version = format!("kustomize.config.k8s.io/{version}");
+        if !self.api_version.is_empty() && self.api_version != api_version {
+            wrong.push(format!("apiVersion for {} should be {api_version}", self.kind));
+        }
+        if !wrong.is_empty() {
+            return Err(format!(
+                "Failed to read kustomization file under {}: {}",
+                shown(dir),
+                wrong.join("; ")
+            ));
+        }
+        let charts = [
+            ("helmCharts", &self.helm_charts),
+            ("helmChartInflationGenerator", &self.helm_chart_inflation_generator),
+        ];
+        match charts.iter().find(|(_, charts)| !charts.is_empty()) {
+            Some((field, _)) => Err(format!(
+                "'{field}' is not supported: inflating a chart runs the program helm (must specify --enable-helm), \
+                 which is not done here; render the chart into a file of `resources`, or deliver it by itself"
+            )),
+            None => Ok(()),
         }
     }
 }
 
-/// Go's JSON reader takes field names in any case.
-fn canonical(key: String) -> String {
-    const NAMES: [&str; 6] = [
-        "namePrefix",
-        "nameSuffix",
-        "commonLabels",
-        "commonAnnotations",
-        "configMapGenerator",
-        "secretGenerator",
-    ];
-    NAMES.iter().find(|name| name.eq_ignore_ascii_case(&key)).map_or(key, |name| (*name).to_owned())
+/// Whether a field makes a kustomization more than empty. An older field only does by what moves to its successor.
+fn is_content(name: &str, value: &Value) -> bool {
+    let is = |names: &[&str]| names.iter().any(|other| other.eq_ignore_ascii_case(name));
+    match value {
+        _ if is(&["apiVersion", "kind"]) => false,
+        Value::Null => false,
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) if is(&["bases", "imageTags", "helmChartInflationGenerator"]) => {
+            !items.is_empty()
+        }
+        _ => true,
+    }
 }
 
-fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(source: D) -> Result<T, D::Error> {
-    Ok(Option::<T>::deserialize(source)?.unwrap_or_default())
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
 
-/// `newTag: 1.10` is meant as text, but only its author knows which; kustomize refuses it too, except for integers
-/// and floats whose text JSON keeps.
-fn text_or_number<'de, D: Deserializer<'de>>(source: D) -> Result<String, D::Error> {
-    match Value::deserialize(source)? {
-        Value::String(text) => Ok(text),
-        Value::Null => Ok(String::new()),
-        other => Err(serde::de::Error::custom(format!("newTag has to be a string, put {other} in quotes"))),
+    use super::*;
+
+    #[track_caller]
+    fn check(value: &Value, expected: Result<usize, &str>) {
+        let found = Kustomization::read(value, "a").map(|(read, warnings)| {
+            read.resources.len() + read.images.len() + warnings.len() + read.name_prefix.len()
+        });
+        assert_eq!(found, expected.map_err(str::to_owned), "{value}");
+    }
+
+    #[test]
+    fn fields_old_and_new() {
+        check(&json!({"bases": ["a"], "imageTags": [{"name": "x"}], "NAMEPREFIX": "p-"}), Ok(6));
+        check(&json!({"resources": []}), Ok(0));
+        for empty in [json!(null), json!({"kind": "Kustomization", "namePrefix": ""}), json!({"bases": []})] {
+            check(&empty, Err("kustomization.yaml is empty"));
+        }
+        check(&json!({"resource": []}), Err("invalid Kustomization: json: unknown field \"resource\""));
+        check(
+            &json!({"kind": "Component", "apiVersion": "v1", "resources": ["x"]}),
+            Err(
+                "Failed to read kustomization file under /a: apiVersion for Component should be kustomize.config.k8s.io/v1alpha1",
+            ),
+        );
+    }
+
+    #[test]
+    fn the_single_env_joins_the_others() {
+        let value = json!({"configMapGenerator": [{"name": "m", "env": "a", "envs": ["b"]}]});
+        let (read, _) = Kustomization::read(&value, "").unwrap();
+        assert_eq!(read.config_map_generator[0].envs, ["b", "a"]);
     }
 }

@@ -1,157 +1,218 @@
-//! ConfigMaps and Secrets from files, literals and env files; and the content hash in their names.
+//! The built-in generators: ConfigMaps and Secrets from files, env files and literals, and GKE service accounts.
+
+mod pairs;
+mod policy;
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use object::meta;
-use serde_json::{Map, Value, json};
+use serde::Deserialize;
 
 use crate::Error;
-use crate::file::{Generator, GeneratorOptions, Loaded};
-use crate::resource::{Behavior, Resource, append};
-use crate::tree::Reader;
+use crate::node::{Map, Node, Tag};
+use crate::plugin::{Context, Generate};
+use crate::resource::{Behavior, Resource};
 
-/// Adds the generated objects of one kustomization to its resources, or merges them into those of a base.
-pub(crate) fn run(
-    reader: &Reader<'_>,
-    dir: &str,
-    loaded: &Loaded,
-    all: &mut Vec<Resource>,
-) -> Result<(), Error> {
-    let kustomization = &loaded.kustomization;
-    let maps = kustomization.config_map_generator.iter().map(|generator| ("ConfigMap", generator));
-    let secrets = kustomization.secret_generator.iter().map(|generator| ("Secret", generator));
-    for (kind, generator) in maps.chain(secrets) {
-        let resource = generate(reader, dir, loaded, kind, generator)?;
-        absorb(all, resource).map_err(|message| Error::Invalid { file: loaded.file.clone(), message })?;
+pub(crate) use policy::IamPolicyGenerator;
+
+/// What generated objects have beside their content: `generatorOptions`, and `options` of one generator.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct GeneratorOptions {
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) annotations: BTreeMap<String, String>,
+    pub(crate) disable_name_suffix_hash: bool,
+    pub(crate) immutable: bool,
+}
+
+/// `metadata` of a generator's configuration object: a name and namespace where the generator itself has none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Metadata {
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+}
+
+/// A ConfigMap to make.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct ConfigMapGenerator {
+    pub(crate) metadata: Metadata,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    /// `create`, `replace` or `merge`; anything else is `create`.
+    pub(crate) behavior: String,
+    /// `key=value`.
+    pub(crate) literals: Vec<String>,
+    /// `path` or `key=path`.
+    pub(crate) files: Vec<String>,
+    /// Paths of files of `key=value` lines.
+    pub(crate) envs: Vec<String>,
+    /// The older, single form of `envs`. Reading a kustomization moves it there; in a configuration object kustomize
+    /// does not look at it.
+    pub(crate) env: String,
+    pub(crate) options: Option<GeneratorOptions>,
+}
+
+/// A Secret to make; fields as in [`ConfigMapGenerator`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(crate) struct SecretGenerator {
+    pub(crate) metadata: Metadata,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) behavior: String,
+    pub(crate) literals: Vec<String>,
+    pub(crate) files: Vec<String>,
+    pub(crate) envs: Vec<String>,
+    pub(crate) env: String,
+    pub(crate) options: Option<GeneratorOptions>,
+    /// The Secret's type; `Opaque` where there is none.
+    #[serde(rename = "type")]
+    pub(crate) secret_type: String,
+}
+
+/// What both kinds of generator have.
+struct Args<'a> {
+    kind: &'static str,
+    metadata: &'a Metadata,
+    name: &'a str,
+    namespace: &'a str,
+    behavior: &'a str,
+    literals: &'a [String],
+    files: &'a [String],
+    envs: &'a [String],
+    options: Option<&'a GeneratorOptions>,
+}
+
+impl GeneratorOptions {
+    /// The options of one generator with those of the kustomization: its own labels and annotations win, a flag that
+    /// is set anywhere is set.
+    pub(crate) fn merged(own: Option<Self>, global: Option<&Self>) -> Option<Self> {
+        let Some(global) = global else { return own };
+        let mut merged = own.unwrap_or_default();
+        for (name, value) in &global.labels {
+            merged.labels.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        for (name, value) in &global.annotations {
+            merged.annotations.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        merged.disable_name_suffix_hash |= global.disable_name_suffix_hash;
+        merged.immutable |= global.immutable;
+        Some(merged)
     }
-    Ok(())
 }
 
-/// Appends the hash of their content to the names that ask for it.
-pub(crate) fn add_hashes(resources: &mut [Resource]) {
-    for resource in resources.iter_mut().filter(|resource| resource.needs_hash) {
-        let hash = hash(&resource.object);
-        resource.remember_id();
-        let name = format!("{}-{hash}", meta::name(&resource.object));
-        resource.set_name(&name);
-    }
-}
-
-/// kustomize's content hash: ten letters and digits that spell no words.
-pub(crate) fn hash(object: &Value) -> String {
-    let text = go_json(&hashed_part(object));
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
-    let hex = digest.as_ref().iter().take(5).flat_map(|byte| [byte >> 4, byte & 15]);
-    let letter = |nibble: u8| match nibble {
-        0 => 'g',
-        1 => 'h',
-        3 => 'k',
-        10 => 'm',
-        14 => 't',
-        other => char::from_digit(u32::from(other), 16).unwrap_or('0'),
-    };
-    hex.map(letter).collect()
-}
-
-fn hashed_part(object: &Value) -> Value {
-    let or_empty = |field: &str| match object.get(field) {
-        None | Some(Value::Null) => Value::String(String::new()),
-        Some(value) => value.clone(),
-    };
-    let mut part = Map::new();
-    // Sorted, as Go writes maps.
-    match meta::kind(object) {
-        "ConfigMap" => {
-            if object["binaryData"].is_object() {
-                part.insert("binaryData".into(), object["binaryData"].clone());
+impl Generate for ConfigMapGenerator {
+    fn generate(&self, context: &Context<'_, '_>) -> Result<Vec<Resource>, Error> {
+        let args = Args {
+            kind: "ConfigMap",
+            metadata: &self.metadata,
+            name: &self.name,
+            namespace: &self.namespace,
+            behavior: &self.behavior,
+            literals: &self.literals,
+            files: &self.files,
+            envs: &self.envs,
+            options: self.options.as_ref(),
+        };
+        let (mut object, pairs) = args.start(context)?;
+        let (mut data, mut binary) = (Map::default(), Map::default());
+        for (key, content) in pairs {
+            match String::from_utf8(content) {
+                Ok(text) => data.set(key, Node::string(text)),
+                Err(error) => binary.set(key, Node::string(base64_lines(error.as_bytes()))),
             }
-            part.insert("data".into(), or_empty("data"));
         }
-        "Secret" => {
-            part.insert("data".into(), or_empty("data"));
+        for (field, map) in [("data", data), ("binaryData", binary)] {
+            if !map.is_empty() {
+                object.set(field, Node::Map(map.into()));
+            }
         }
-        _ => return object.clone(),
+        Ok(vec![args.finish(object)])
     }
-    part.insert("kind".into(), object["kind"].clone());
-    // kustomize means the name here, but looks it up in a field called `metadata/name`, which is never there.
-    part.insert("name".into(), "".into());
-    if meta::kind(object) == "Secret" {
-        if object["stringData"].is_object() {
-            part.insert("stringData".into(), object["stringData"].clone());
-        }
-        part.insert("type".into(), or_empty("type"));
-    }
-    Value::Object(part)
 }
 
-/// JSON as Go writes it: sorted keys, and `<`, `>`, `&` escaped.
-fn go_json(value: &Value) -> String {
-    let mut sorted = value.clone();
-    sorted.sort_all_objects();
-    let mut out = String::new();
-    for character in sorted.to_string().chars() {
-        match character {
-            '<' => out.push_str("\\u003c"),
-            '>' => out.push_str("\\u003e"),
-            '&' => out.push_str("\\u0026"),
-            '\u{2028}' => out.push_str("\\u2028"),
-            '\u{2029}' => out.push_str("\\u2029"),
-            other => out.push(other),
-        }
+impl Generate for SecretGenerator {
+    fn generate(&self, context: &Context<'_, '_>) -> Result<Vec<Resource>, Error> {
+        let args = Args {
+            kind: "Secret",
+            metadata: &self.metadata,
+            name: &self.name,
+            namespace: &self.namespace,
+            behavior: &self.behavior,
+            literals: &self.literals,
+            files: &self.files,
+            envs: &self.envs,
+            options: self.options.as_ref(),
+        };
+        let (mut object, pairs) = args.start(context)?;
+        let secret_type = if self.secret_type.is_empty() { "Opaque" } else { &self.secret_type };
+        object.set("type", Node::string(secret_type));
+        let data: Map = pairs
+            .into_iter()
+            .map(|(key, content)| (key.into(), Node::string(base64_lines(&content))))
+            .collect();
+        object.set("data", Node::Map(data.into()));
+        Ok(vec![args.finish(object)])
     }
-    out
 }
 
-fn generate(
-    reader: &Reader<'_>,
-    dir: &str,
-    loaded: &Loaded,
-    kind: &str,
-    generator: &Generator,
-) -> Result<Resource, Error> {
-    let invalid = |message: String| Error::Invalid { file: loaded.file.clone(), message };
-    if generator.name.is_empty() {
-        return Err(invalid("a configmap must have a name".to_owned()));
-    }
-    let pairs = pairs(reader, dir, loaded, generator)?;
-    let global = &loaded.kustomization.generator_options;
-    let options = merged_options(global, &generator.options);
-    let mut object = json!({"apiVersion": "v1", "kind": kind, "metadata": {"name": generator.name}});
-    if !generator.namespace.is_empty() {
-        object["metadata"]["namespace"] = generator.namespace.as_str().into();
-    }
-    if !options.labels.is_empty() {
-        object["metadata"]["labels"] = json!(options.labels);
-    }
-    if !options.annotations.is_empty() {
-        object["metadata"]["annotations"] = json!(options.annotations);
-    }
-    if kind == "Secret" {
-        let secret_type = if generator.secret_type.is_empty() { "Opaque" } else { &generator.secret_type };
-        object["type"] = secret_type.into();
-    }
-    for (key, content) in pairs {
-        match (kind, String::from_utf8(content)) {
-            ("ConfigMap", Ok(text)) => object["data"][key] = text.into(),
-            ("ConfigMap", Err(error)) => object["binaryData"][key] = base64_lines(error.as_bytes()).into(),
-            (_, Ok(text)) => object["data"][key] = base64_lines(text.as_bytes()).into(),
-            (_, Err(error)) => object["data"][key] = base64_lines(error.as_bytes()).into(),
+impl Args<'_> {
+    /// The object without its content, and the content by key.
+    fn start(&self, context: &Context<'_, '_>) -> Result<(Node, BTreeMap<String, Vec<u8>>), Error> {
+        let name = if self.name.is_empty() { &self.metadata.name } else { self.name };
+        let namespace = if self.namespace.is_empty() { &self.metadata.namespace } else { self.namespace };
+        if name.is_empty() {
+            let message = format!("{}Generator: a configmap must have a name", lower_first(self.kind));
+            return Err(context.invalid(message));
         }
+        let sources = pairs::Sources {
+            generator: format!("{}Generator '{name}'", lower_first(self.kind)),
+            name,
+            literals: self.literals,
+            files: self.files,
+            envs: self.envs,
+        };
+        let mut object = Node::string_map([("apiVersion", "v1"), ("kind", self.kind)]);
+        let metadata = object.map_at("metadata");
+        metadata.set("name", Node::string(name));
+        if !namespace.is_empty() {
+            metadata.set("namespace", Node::string(namespace));
+        }
+        Ok((object, sources.load(context)?))
     }
-    if options.immutable {
-        object["immutable"] = true.into();
+
+    fn finish(&self, mut object: Node) -> Resource {
+        if let Some(options) = self.options {
+            let metadata = object.map_at("metadata");
+            for (field, pairs) in [("labels", &options.labels), ("annotations", &options.annotations)] {
+                if !pairs.is_empty() {
+                    let pairs = pairs.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+                    metadata.set(field, Node::string_map(pairs));
+                }
+            }
+            if options.immutable {
+                object.set("immutable", Node::tagged("true", Tag::Bool));
+            }
+        }
+        let mut resource = Resource::new(object);
+        resource.needs_hash = !self.options.is_some_and(|options| options.disable_name_suffix_hash);
+        resource.behavior = match self.behavior {
+            "create" => Behavior::Create,
+            "replace" => Behavior::Replace,
+            "merge" => Behavior::Merge,
+            _ => Behavior::Unspecified,
+        };
+        resource
     }
-    let mut resource = Resource::new(object);
-    resource.needs_hash = !options.disable_name_suffix_hash;
-    resource.behavior = match generator.behavior.as_str() {
-        "" | "create" | "unspecified" => Behavior::Create,
-        "merge" => Behavior::Merge,
-        "replace" => Behavior::Replace,
-        other => return Err(invalid(format!("unknown behavior '{other}' of {kind} '{}'", generator.name))),
-    };
-    Ok(resource)
+}
+
+/// The name of a kustomization's field: `configMap` of `ConfigMap`.
+fn lower_first(kind: &str) -> String {
+    let mut letters = kind.chars();
+    letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
 }
 
 /// Base64, in lines of 70 when it is longer than that: the line ends are part of the hashed content.
@@ -162,174 +223,18 @@ fn base64_lines(content: &[u8]) -> String {
         return packed;
     }
     let mut out = String::with_capacity(packed.len() + packed.len() / LINE + 1);
-    for line in packed.as_bytes().chunks(LINE) {
-        out.extend(line.iter().map(|byte| char::from(*byte)));
+    let mut rest = packed.as_str();
+    while let Some((line, after)) = rest.split_at_checked(LINE) {
+        out.push_str(line);
+        out.push('\n');
+        rest = after;
+    }
+    if !rest.is_empty() {
+        out.push_str(rest);
         out.push('\n');
     }
     out
 }
 
-fn merged_options(global: &GeneratorOptions, own: &GeneratorOptions) -> GeneratorOptions {
-    let over = |global: &BTreeMap<String, String>, own: &BTreeMap<String, String>| {
-        let mut merged = global.clone();
-        merged.extend(own.clone());
-        merged
-    };
-    GeneratorOptions {
-        labels: over(&global.labels, &own.labels),
-        annotations: over(&global.annotations, &own.annotations),
-        disable_name_suffix_hash: global.disable_name_suffix_hash || own.disable_name_suffix_hash,
-        immutable: global.immutable || own.immutable,
-    }
-}
-
-/// Keys and contents from all three kinds of source.
-fn pairs(
-    reader: &Reader<'_>,
-    dir: &str,
-    loaded: &Loaded,
-    generator: &Generator,
-) -> Result<BTreeMap<String, Vec<u8>>, Error> {
-    let file = &loaded.file;
-    let invalid = |message: String| Error::Invalid { file: file.clone(), message };
-    let mut pairs = vec![];
-    let single = Some(&generator.env).filter(|env| !env.is_empty());
-    for path in generator.envs.iter().chain(single) {
-        let (_, text) = reader.load_text(dir, file, path)?;
-        pairs.extend(env_lines(&text).map_err(|message| invalid(format!("env source {path}: {message}")))?);
-    }
-    for literal in &generator.literals {
-        let pair = literal.split_once('=').filter(|(key, _)| !key.is_empty());
-        let (key, value) =
-            pair.ok_or_else(|| invalid(format!("invalid literal source {literal}, expected key=value")))?;
-        pairs.push((key.to_owned(), without_quotes(value).as_bytes().to_vec()));
-    }
-    for source in &generator.files {
-        let (key, path) = file_source(source).map_err(&invalid)?;
-        let (_, content) = reader.load(dir, file, path)?;
-        pairs.push((key.to_owned(), content.to_vec()));
-    }
-    let mut known = BTreeMap::new();
-    for (key, content) in pairs {
-        let legal = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if key.is_empty() || !legal || key.len() > 253 {
-            return Err(invalid(format!("\"{key}\" is not a valid key name for a ConfigMap")));
-        }
-        if known.insert(key.clone(), content).is_some() {
-            let name = &generator.name;
-            return Err(invalid(format!("configmap {name} illegally repeats the key `{key}`")));
-        }
-    }
-    Ok(known)
-}
-
-fn file_source(source: &str) -> Result<(&str, &str), String> {
-    match source.split_once('=') {
-        None => Ok((source.rsplit('/').next().unwrap_or(source), source)),
-        Some(("", path)) => Err(format!("missing key name for file path \"{path}\" in source \"{source}\"")),
-        Some((key, "")) => Err(format!("missing file path for key name \"{key}\" in source \"{source}\"")),
-        Some((_, path)) if path.contains('=') => {
-            Err(format!("source \"{source}\" key name or file path contains '='"))
-        }
-        Some(pair) => Ok(pair),
-    }
-}
-
-fn env_lines(text: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let mut pairs = vec![];
-    for line in text.trim_start_matches('\u{feff}').lines() {
-        let line = line.trim_start();
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        let (key, value) = line.split_once('=').unwrap_or((line, ""));
-        let legal = key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-        if !legal || key.is_empty() || key.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(format!("\"{key}\" is not a valid environment variable name"));
-        }
-        pairs.push((key.to_owned(), value.as_bytes().to_vec()));
-    }
-    Ok(pairs)
-}
-
-fn without_quotes(text: &str) -> &str {
-    let quoted = |quote: char| text.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
-    quoted('"').or_else(|| quoted('\'')).unwrap_or(text)
-}
-
-/// Adds a generated object, or merges it with the one of its name, as its behavior says.
-fn absorb(all: &mut Vec<Resource>, mut new: Resource) -> Result<(), String> {
-    let id = new.id();
-    let matches: Vec<usize> = all
-        .iter()
-        .enumerate()
-        .filter(|(_, old)| old.any_id(|other| other.same(&id)))
-        .map(|(at, _)| at)
-        .collect();
-    match (matches.as_slice(), new.behavior) {
-        ([], Behavior::Create) => append(all, new).map_err(|error| error.to_string()),
-        ([], _) => Err(format!("id {id} does not exist; cannot merge or replace")),
-        ([_], Behavior::Create) => {
-            Err(format!("id {id} exists; can not use behavior: 'create', behavior must be merge or replace"))
-        }
-        ([at], behavior) => {
-            let old = &all[*at];
-            copy_identity(&mut new, old);
-            if behavior == Behavior::Merge {
-                for field in ["data", "binaryData"] {
-                    let merged = merged_map(&old.object[field], &new.object[field]);
-                    if let (Some(merged), Some(object)) = (merged, new.object.as_object_mut()) {
-                        object.insert(field.to_owned(), merged);
-                    }
-                }
-            }
-            all[*at] = new;
-            Ok(())
-        }
-        (_, _) => Err(format!("found multiple objects that could accept merge of {id}")),
-    }
-}
-
-/// The name, history, labels and annotations of the object that is replaced.
-fn copy_identity(new: &mut Resource, old: &Resource) {
-    for field in ["labels", "annotations"] {
-        let merged = merged_map(&old.object["metadata"][field], &new.object["metadata"][field]);
-        if let (Some(merged), Some(metadata)) = (merged, new.object["metadata"].as_object_mut()) {
-            metadata.insert(field.to_owned(), merged);
-        }
-    }
-    new.set_name(meta::name(&old.object));
-    if !meta::namespace(&old.object).is_empty() {
-        new.object["metadata"]["namespace"] = meta::namespace(&old.object).into();
-    }
-    new.previous.clone_from(&old.previous);
-    new.prefixes.clone_from(&old.prefixes);
-    new.suffixes.clone_from(&old.suffixes);
-    // A resource that was not generated keeps its name, also when a generator adds to it.
-    new.needs_hash &= old.needs_hash;
-}
-
-fn merged_map(old: &Value, new: &Value) -> Option<Value> {
-    let mut merged: BTreeMap<String, Value> = BTreeMap::new();
-    for map in [old, new].into_iter().filter_map(Value::as_object) {
-        merged.extend(map.clone());
-    }
-    (!merged.is_empty()).then(|| Value::Object(merged.into_iter().collect()))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn hashes_are_kustomizes() {
-        let check = |object: Value, expected: &str| assert_eq!(hash(&object), expected);
-        // From kustomize's own hasher tests.
-        check(json!({"apiVersion": "v1", "kind": "ConfigMap"}), "6ct58987ht");
-        check(json!({"apiVersion": "v1", "kind": "ConfigMap", "data": {"one": ""}}), "9g67k2htb6");
-        check(
-            json!({"apiVersion": "v1", "kind": "Secret", "type": "my-type", "data": {"one": ""}}),
-            "74bd68bm66",
-        );
-    }
-}
+mod tests;

@@ -1,21 +1,37 @@
 //! kustomize: a file tree in, manifests out. Pure: everything is read through a [`Tree`].
 //!
-//! A build walks the kustomizations depth first ([`accumulate`]), each layer first collects resources, generated
-//! objects and components, then transforms them in the order that kustomize has. Name references are mended once, at
-//! the end, from the names that every resource has had. Semantics follow kustomize's `api` module; fields that are not
-//! supported yet are refused, with the file and the field named.
+//! A build walks the kustomizations depth first ([`build`](mod@build)): each layer first collects resources, generated
+//! objects and components, then transforms them in the order that kustomize has. Hash suffixes, name references and
+//! vars come once, at the end, from the names that every resource has had. Semantics follow kustomize's `api` module,
+//! its output byte for byte; what runs programs (exec and container plugins, Helm) is refused in one clear line.
 
-mod accumulate;
+mod build;
 mod config;
+mod error;
+mod explain;
 mod fieldspec;
 mod file;
 mod generate;
+mod hash;
+mod id;
+mod json;
+mod json6902;
+mod load;
 mod merge;
+mod node;
 mod order;
-mod patch;
+mod origin;
+mod path;
+mod plugin;
+mod plugins;
+mod reader;
 mod references;
-mod replace;
+mod remote;
 mod resource;
+mod resources;
+mod schema;
+mod select;
+mod trace;
 mod transform;
 mod tree;
 
@@ -23,6 +39,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+pub use error::Error;
+pub use explain::{Explanation, Line, Source, explain};
+pub use remote::{Fetch, Remote};
 pub use tree::{Kind, MemoryTree, Overlay, Tree, join};
 
 /// Names under which a directory's kustomization may be, in kustomize's order.
@@ -31,6 +50,15 @@ pub const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "K
 pub const DEPTH_LIMIT: usize = 50;
 /// Most resources of one build: well above the largest known deploy repositories.
 pub const RESOURCE_LIMIT: usize = 20_000;
+/// Largest file that is read, in bytes: bundles of definitions have a tenth of it, and an API server takes objects of
+/// 3 MiB at most.
+pub const FILE_SIZE_LIMIT: u64 = 32 << 20;
+/// Most bytes that one build reads, so that many large files cannot fill the memory either.
+pub const TOTAL_SIZE_LIMIT: u64 = 256 << 20;
+/// Most paths that one build asks for: every resource in a file of its own, and kustomizations besides.
+pub const FILE_COUNT_LIMIT: usize = 100_000;
+/// The value of the `app.kubernetes.io/managed-by` label, where it is asked for.
+pub const MANAGED_BY: &str = "kustomize-portolan";
 
 /// How to build.
 #[derive(Clone, Copy, Debug, Default)]
@@ -38,98 +66,62 @@ pub struct Options {
     /// Files may also be read from outside of the kustomization's own directory (`--load-restrictor
     /// LoadRestrictionsNone`, which Flux sets), but never from outside of the tree.
     pub unrestricted: bool,
+    /// `--reorder`; a kustomization's own `sortOptions` wins.
+    pub order: Order,
+    /// `--enable-alpha-plugins`: what is not built in is then refused because programs are not run, not because of
+    /// the flag.
+    pub plugins: bool,
+    /// Adds the label `app.kubernetes.io/managed-by`, as `buildMetadata: [managedByLabel]` does.
+    pub managed_by: bool,
+}
+
+/// In which order the objects come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Depth first, as listed.
+    #[default]
+    None,
+    /// By kind, in the order in which they can be applied.
+    Legacy,
+    /// What the `kustomize` command does without a flag: as [`Order::Legacy`].
+    Unspecified,
 }
 
 /// What a build gives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Build {
-    /// The objects, in kustomize's default order: depth first, as listed.
-    pub objects: Vec<Value>,
     /// Every path that was read or looked for. While none of them changes, the result stays the same.
     pub read: BTreeSet<String>,
+    /// What is deprecated or has no effect, in one line each.
+    pub warnings: Vec<String>,
+    /// The objects, their fields in the order in which they were written.
+    objects: Vec<Value>,
 }
 
-/// Why a build failed. Paths are relative to the tree's root.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Error {
-    /// No kustomization file in a directory.
-    #[error(
-        "unable to find one of 'kustomization.yaml', 'kustomization.yml' or 'Kustomization' in directory '{dir}'"
-    )]
-    NoKustomization {
-        /// The directory.
-        dir: String,
-    },
-    /// More than one kustomization file in a directory.
-    #[error("Found multiple kustomization files under: {dir}")]
-    ManyKustomizations {
-        /// The directory.
-        dir: String,
-    },
-    /// A file or directory that a kustomization names does not exist.
-    #[error("{file}: {path}: no such file or directory")]
-    Missing {
-        /// The kustomization.
-        file: String,
-        /// The path as written.
-        path: String,
-    },
-    /// A path leaves the tree, or a file the directory it is restricted to.
-    #[error("{file}: security; file '{path}' is not in or below '{dir}'")]
-    Outside {
-        /// The kustomization.
-        file: String,
-        /// The path as written.
-        path: String,
-        /// What it has to be in.
-        dir: String,
-    },
-    /// A file is not YAML.
-    #[error("{file}: {error}")]
-    Yaml {
-        /// The file.
-        file: String,
-        /// The reason.
-        error: yaml::Error,
-    },
-    /// A kustomization says something that is wrong or not supported.
-    #[error("{file}: {message}")]
-    Invalid {
-        /// The kustomization, or the file it names.
-        file: String,
-        /// What and why.
-        message: String,
-    },
-    /// Kustomizations that include one another.
-    #[error("cycle detected: candidate root '{dir}' contains visited root '{dir}' (by way of {chain})")]
-    Cycle {
-        /// Where it closes.
-        dir: String,
-        /// The directories on the way.
-        chain: String,
-    },
-    /// Too much of something.
-    #[error("more than {limit} {what}")]
-    Limit {
-        /// What.
-        what: &'static str,
-        /// How many are allowed.
-        limit: usize,
-    },
-    /// The resources do not fit together.
-    #[error("{0}")]
-    Conflict(String),
+impl Build {
+    /// The objects, in order.
+    pub fn objects(&self) -> Vec<Value> {
+        self.objects.clone()
+    }
+
+    /// The text that `kustomize build` prints.
+    pub fn to_yaml(&self) -> Result<String, Error> {
+        let documents = self.objects.iter().map(yaml::marshal).collect::<Result<Vec<String>, String>>();
+        Ok(documents.map_err(Error::Conflict)?.join("---\n"))
+    }
 }
 
 /// Builds the kustomization in directory `dir` (`""`: the root) of a tree.
 pub fn build(tree: &dyn Tree, dir: &str, options: Options) -> Result<Build, Error> {
-    let reader = tree::Reader::new(tree, options.unrestricted);
-    let (resources, config, sort) = accumulate::target(&reader, dir)?;
-    let mut resources = resources;
-    generate::add_hashes(&mut resources);
-    references::fix(&mut resources, &config)?;
-    resources.retain(|resource| !resource.is_local());
-    order::sort(&mut resources, sort.as_ref());
-    let objects = resources.into_iter().map(|resource| resource.object).collect();
-    Ok(Build { objects, read: reader.into_read() })
+    build_fetching(tree, dir, options, None)
+}
+
+/// As [`build`], with someone who gets what remote references name.
+pub fn build_fetching(
+    tree: &dyn Tree,
+    dir: &str,
+    options: Options,
+    fetch: Option<&dyn Fetch>,
+) -> Result<Build, Error> {
+    build::root(tree, dir, options, fetch, None)
 }

@@ -1,199 +1,205 @@
-//! One resource on its way through a build: the object, and every name it has had.
+//! One resource on its way through a build: the object, and what kustomize keeps in annotations beside it.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
-use object::meta;
-use serde_json::Value;
-
-/// Group, version and kind; as a pattern, `""` matches anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Gvk {
-    pub(crate) group: String,
-    pub(crate) version: String,
-    pub(crate) kind: String,
-}
-
-impl Gvk {
-    pub(crate) fn of(object: &Value) -> Self {
-        let (group, version) = meta::split_api_version(meta::api_version(object));
-        Self { group: group.to_owned(), version: version.to_owned(), kind: meta::kind(object).to_owned() }
-    }
-
-    /// Whether a pattern matches this kind.
-    pub(crate) fn matches(&self, pattern: &Gvk) -> bool {
-        let fits = |pattern: &str, text: &str| pattern.is_empty() || pattern == text;
-        fits(&pattern.group, &self.group)
-            && fits(&pattern.version, &self.version)
-            && fits(&pattern.kind, &self.kind)
-    }
-
-    /// Kinds that kustomize's built-in schema knows to have no namespace.
-    pub(crate) fn is_cluster_scoped(&self) -> bool {
-        CLUSTER_SCOPED.iter().any(|(group, kind)| *group == self.group && *kind == self.kind)
-    }
-}
-
-const CLUSTER_SCOPED: &[(&str, &str)] = &[
-    ("", "ComponentStatus"),
-    ("", "Namespace"),
-    ("", "Node"),
-    ("", "PersistentVolume"),
-    ("admissionregistration.k8s.io", "MutatingWebhookConfiguration"),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicy"),
-    ("admissionregistration.k8s.io", "ValidatingAdmissionPolicyBinding"),
-    ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration"),
-    ("apiextensions.k8s.io", "CustomResourceDefinition"),
-    ("apiregistration.k8s.io", "APIService"),
-    ("authentication.k8s.io", "TokenReview"),
-    ("authorization.k8s.io", "SelfSubjectAccessReview"),
-    ("authorization.k8s.io", "SelfSubjectRulesReview"),
-    ("authorization.k8s.io", "SubjectAccessReview"),
-    ("certificates.k8s.io", "CertificateSigningRequest"),
-    ("flowcontrol.apiserver.k8s.io", "FlowSchema"),
-    ("flowcontrol.apiserver.k8s.io", "PriorityLevelConfiguration"),
-    ("networking.k8s.io", "IngressClass"),
-    ("node.k8s.io", "RuntimeClass"),
-    ("policy", "PodSecurityPolicy"),
-    ("rbac.authorization.k8s.io", "ClusterRole"),
-    ("rbac.authorization.k8s.io", "ClusterRoleBinding"),
-    ("scheduling.k8s.io", "PriorityClass"),
-    ("storage.k8s.io", "CSIDriver"),
-    ("storage.k8s.io", "CSINode"),
-    ("storage.k8s.io", "StorageClass"),
-    ("storage.k8s.io", "VolumeAttachment"),
-];
-
-/// A resource's name at one time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Id {
-    pub(crate) gvk: Gvk,
-    pub(crate) namespace: String,
-    pub(crate) name: String,
-}
-
-impl Id {
-    pub(crate) fn of(object: &Value) -> Self {
-        Self {
-            gvk: Gvk::of(object),
-            namespace: meta::namespace(object).to_owned(),
-            name: meta::name(object).to_owned(),
-        }
-    }
-
-    /// The namespace that counts in comparisons: none is `default`, and cluster scope is a place of its own.
-    pub(crate) fn effective_namespace(&self) -> &str {
-        if self.gvk.is_cluster_scoped() {
-            "_non_namespaceable_"
-        } else if self.namespace.is_empty() {
-            "default"
-        } else {
-            &self.namespace
-        }
-    }
-
-    pub(crate) fn same(&self, other: &Id) -> bool {
-        self.gvk == other.gvk
-            && self.name == other.name
-            && self.effective_namespace() == other.effective_namespace()
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let or = |text: &str, other: &'static str| {
-            if text.is_empty() { other.to_owned() } else { text.to_owned() }
-        };
-        write!(
-            f,
-            "{}.{}.{}/{}.{}",
-            or(&self.gvk.kind, "[noKind]"),
-            or(&self.gvk.version, "[noVer]"),
-            or(&self.gvk.group, "[noGrp]"),
-            or(&self.name, "[noName]"),
-            or(&self.namespace, "[noNs]")
-        )
-    }
-}
+use crate::id::{Gvk, Id};
+use crate::node::{Node, Text};
+use crate::origin::Origin;
+use crate::schema::Schema;
 
 /// What a generated object does when one of its name is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Behavior {
     #[default]
+    Unspecified,
     Create,
     Replace,
     Merge,
 }
 
+impl fmt::Display for Behavior {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unspecified => "unspecified",
+            Self::Create => "create",
+            Self::Replace => "replace",
+            Self::Merge => "merge",
+        })
+    }
+}
+
 /// An object with its history.
 #[derive(Clone, Debug)]
 pub(crate) struct Resource {
-    pub(crate) object: Value,
-    /// Every name before the current one, oldest first.
-    pub(crate) previous: Vec<Id>,
+    pub(crate) node: Node,
+    /// Every name before the current one, oldest first: kind, effective namespace, name. The group and version are
+    /// those that the object has now.
+    pub(crate) previous: Arc<Vec<Previous>>,
     /// Name prefixes in the order they were added.
-    pub(crate) prefixes: Vec<String>,
-    pub(crate) suffixes: Vec<String>,
+    pub(crate) prefixes: Vec<Text>,
+    pub(crate) suffixes: Vec<Text>,
     pub(crate) needs_hash: bool,
     pub(crate) behavior: Behavior,
+    /// For a patch: whether it may rename what it changes.
+    pub(crate) allow_name_change: bool,
+    pub(crate) allow_kind_change: bool,
+    /// Who refers to this resource by name.
+    pub(crate) referenced_by: Vec<Id>,
+    /// Vars that take their value from here.
+    pub(crate) vars: Vec<Text>,
+    /// Where it came from, if `buildMetadata` asks for that.
+    pub(crate) origin: Option<Origin>,
+    /// What changed it, if `buildMetadata` asks for that.
+    pub(crate) transformations: Vec<Origin>,
+}
+
+/// A name that a resource had.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Previous {
+    pub(crate) kind: Text,
+    pub(crate) namespace: Text,
+    pub(crate) name: Text,
 }
 
 impl Resource {
-    pub(crate) fn new(object: Value) -> Self {
+    pub(crate) fn new(node: Node) -> Self {
         Self {
-            object,
-            previous: vec![],
+            node,
+            previous: Arc::default(),
             prefixes: vec![],
             suffixes: vec![],
             needs_hash: false,
-            behavior: Behavior::Create,
+            behavior: Behavior::Unspecified,
+            allow_name_change: false,
+            allow_kind_change: false,
+            referenced_by: vec![],
+            vars: vec![],
+            origin: None,
+            transformations: vec![],
         }
     }
 
-    pub(crate) fn id(&self) -> Id {
-        Id::of(&self.object)
-    }
-
     pub(crate) fn gvk(&self) -> Gvk {
-        Gvk::of(&self.object)
+        Gvk::of(&self.node)
     }
 
-    pub(crate) fn original_id(&self) -> Id {
-        self.previous.first().cloned().unwrap_or_else(|| self.id())
+    pub(crate) fn kind(&self) -> &str {
+        self.node.text_at(&["kind"])
     }
 
-    /// Whether any name that it has or has had satisfies a condition.
-    pub(crate) fn any_id(&self, fits: impl Fn(&Id) -> bool) -> bool {
-        fits(&self.id()) || self.previous.iter().any(fits)
+    pub(crate) fn name(&self) -> &str {
+        self.node.metadata_text("name")
     }
 
-    pub(crate) fn remember_id(&mut self) {
-        let mut id = self.id();
-        id.namespace =
-            if id.gvk.is_cluster_scoped() { String::new() } else { id.effective_namespace().to_owned() };
-        self.previous.push(id);
+    pub(crate) fn namespace(&self) -> &str {
+        self.node.metadata_text("namespace")
+    }
+
+    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
+        self.node.at(&["metadata", "annotations", name])?.text()
+    }
+
+    /// The name that it has now.
+    pub(crate) fn id(&self, schema: &Schema) -> Id {
+        Id::of(&self.node, schema)
+    }
+
+    /// The names that it has had, oldest first. Like kustomize's they are never cluster scoped: their namespace is
+    /// the effective one already.
+    pub(crate) fn previous_ids(&self) -> impl Iterator<Item = Id> + '_ {
+        let gvk = self.gvk();
+        self.previous.iter().map(move |previous| Id {
+            gvk: Gvk { kind: previous.kind.clone(), ..gvk.clone() },
+            name: previous.name.clone(),
+            namespace: previous.namespace.clone(),
+            cluster_scoped: false,
+        })
+    }
+
+    /// Whether any name that it has had or has satisfies a condition.
+    pub(crate) fn any_id(&self, schema: &Schema, fits: impl Fn(&Id) -> bool) -> bool {
+        self.previous_ids().any(|id| fits(&id)) || fits(&self.id(schema))
+    }
+
+    /// Notes the current name before it changes.
+    pub(crate) fn remember_id(&mut self, schema: &Schema) {
+        let id = self.id(schema);
+        let namespace = id.effective_namespace().into();
+        Arc::make_mut(&mut self.previous).push(Previous { kind: id.gvk.kind, namespace, name: id.name });
+    }
+
+    /// Takes over who an older resource is, its labels and annotations where it has none of its own, and its history:
+    /// for a generated resource that is put in its place.
+    pub(crate) fn take_identity(&mut self, old: &Resource, keep_origin: bool) {
+        let old_metadata = old.node.get("metadata");
+        let metadata = self.node.map_at("metadata");
+        for field in ["labels", "annotations"] {
+            let own = metadata.remove(field);
+            let texts = merged_texts(old_metadata.and_then(|node| node.get(field)), own.as_ref(), false);
+            if let Some(texts) = texts {
+                metadata.set(field, texts);
+            }
+        }
+        self.set_name(old.name());
+        self.set_namespace(old.namespace());
+        self.previous.clone_from(&old.previous);
+        self.prefixes.clone_from(&old.prefixes);
+        self.suffixes.clone_from(&old.suffixes);
+        // A resource that is no generated one keeps its name, also when a generator adds to it.
+        self.needs_hash &= old.needs_hash;
+        self.behavior = old.behavior;
+        self.allow_name_change = old.allow_name_change;
+        self.allow_kind_change = old.allow_kind_change;
+        self.referenced_by.clone_from(&old.referenced_by);
+        self.vars.clone_from(&old.vars);
+        if self.origin.is_none() || (keep_origin && old.origin.is_some()) {
+            self.origin.clone_from(&old.origin);
+        }
+        if self.transformations.is_empty() {
+            self.transformations.clone_from(&old.transformations);
+        }
+    }
+
+    /// Takes over what an older ConfigMap or Secret has in `data` and `binaryData` under other keys.
+    pub(crate) fn take_data(&mut self, old: &Resource) {
+        for field in ["data", "binaryData"] {
+            let own = self.node.remove(field);
+            if let Some(texts) = merged_texts(old.node.get(field), own.as_ref(), true) {
+                self.node.set(field, texts);
+            }
+        }
     }
 
     pub(crate) fn set_name(&mut self, name: &str) {
-        self.object["metadata"]["name"] = name.into();
+        self.node.map_at("metadata").set("name", Node::string(name));
     }
 
-    /// Objects that only steer local tools are not part of the output.
-    pub(crate) fn is_local(&self) -> bool {
-        meta::annotation(&self.object, "config.kubernetes.io/local-config").is_some_and(|v| v != "false")
+    /// Sets the namespace; `""` takes it away.
+    pub(crate) fn set_namespace(&mut self, namespace: &str) {
+        let metadata = self.node.map_at("metadata");
+        if namespace.is_empty() {
+            metadata.remove("namespace");
+        } else {
+            metadata.set("namespace", Node::string(namespace));
+        }
     }
 }
 
-/// Adds a resource; its name must be new.
-pub(crate) fn append(all: &mut Vec<Resource>, resource: Resource) -> Result<(), crate::Error> {
-    let id = resource.id();
-    if all.iter().any(|other| other.id().same(&id)) {
-        return Err(crate::Error::Conflict(format!(
-            "may not add resource with an already registered id: {id}"
-        )));
+/// The texts of two maps, those of the second one first; none when there is not one. Everything becomes a text, as in
+/// kustomize's maps of strings, and a null becomes the empty one if asked for.
+fn merged_texts(old: Option<&Node>, new: Option<&Node>, null_is_empty: bool) -> Option<Node> {
+    let mut merged = BTreeMap::new();
+    for map in [old, new].into_iter().flatten().filter_map(Node::as_map) {
+        for (name, value) in map.iter() {
+            let text = match value.as_scalar() {
+                Some(_) if null_is_empty && value.is_null() => Text::default(),
+                Some(scalar) => scalar.text.clone(),
+                None => Text::default(),
+            };
+            merged.insert(name.clone(), Node::string(text));
+        }
     }
-    if all.len() >= crate::RESOURCE_LIMIT {
-        return Err(crate::Error::Limit { what: "resources", limit: crate::RESOURCE_LIMIT });
-    }
-    all.push(resource);
-    Ok(())
+    (!merged.is_empty()).then(|| Node::Map(Arc::new(merged.into_iter().collect())))
 }

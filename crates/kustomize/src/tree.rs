@@ -1,11 +1,8 @@
-//! What a build reads: a tree of files, and a reader that notes what it was asked for.
+//! What a build reads from: a tree of files, given by the caller.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-
-use crate::Error;
 
 /// What is at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,27 +17,50 @@ pub enum Kind {
 pub trait Tree {
     /// The content of a file; none when there is no file of that path.
     fn read(&self, path: &str) -> Option<Bytes>;
-    /// Whether there is something at a path, and what.
+
+    /// Whether there is something at a path, and what. A symbolic link is what it leads to.
     fn kind(&self, path: &str) -> Option<Kind>;
+
     /// The names in a directory, sorted; empty when there is no such directory.
     fn list(&self, path: &str) -> Vec<(String, Kind)>;
+
+    /// The size of a file in bytes where that is known without reading it: a file above the limit is then not read.
+    fn size(&self, path: &str) -> Option<u64> {
+        let _ = path;
+        None
+    }
+
+    /// The path with every symbolic link on it followed; the same path where there are none. None when a link leads out
+    /// of the root or nowhere. A build follows each path before it asks for anything else about it.
+    fn follow(&self, path: &str) -> Option<String> {
+        Some(path.to_owned())
+    }
 }
+
+/// Most symbolic links that one path may lead through: Linux has the same limit.
+const LINK_LIMIT: usize = 40;
 
 /// Files in memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTree {
     files: BTreeMap<String, Bytes>,
+    links: BTreeMap<String, String>,
 }
 
 impl MemoryTree {
     /// From paths and contents.
     pub fn new(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
-        Self { files: files.into_iter().collect() }
+        Self { files: files.into_iter().collect(), links: BTreeMap::new() }
     }
 
     /// Adds or replaces a file.
     pub fn insert(&mut self, path: impl Into<String>, content: impl Into<Bytes>) {
         self.files.insert(path.into(), content.into());
+    }
+
+    /// Adds a symbolic link; the target is as `readlink` gives it, relative to the link's directory.
+    pub fn link(&mut self, path: impl Into<String>, target: impl Into<String>) {
+        self.links.insert(path.into(), target.into());
     }
 
     fn below(&self, path: &str) -> impl Iterator<Item = &str> {
@@ -72,6 +92,26 @@ impl Tree for MemoryTree {
         }
         names.into_iter().collect()
     }
+
+    fn size(&self, path: &str) -> Option<u64> {
+        self.files.get(path).map(|content| content.len() as u64)
+    }
+
+    fn follow(&self, path: &str) -> Option<String> {
+        let mut path = path.to_owned();
+        for _ in 0..=LINK_LIMIT {
+            if self.links.is_empty() {
+                return Some(path);
+            }
+            let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
+            let mut links = ends.filter_map(|end| Some((end, self.links.get(path.get(..end)?)?)));
+            let Some((end, target)) = links.next() else { return Some(path) };
+            let (link, rest) = path.split_at(end);
+            let dir = link.rsplit_once('/').map_or("", |(dir, _)| dir);
+            path = join(dir, &format!("{target}{rest}"))?;
+        }
+        None
+    }
 }
 
 /// A tree with one file laid over it.
@@ -102,6 +142,14 @@ impl Tree for Overlay<'_> {
         }
         names
     }
+
+    fn size(&self, path: &str) -> Option<u64> {
+        if path == self.path { Some(self.content.len() as u64) } else { self.base.size(path) }
+    }
+
+    fn follow(&self, path: &str) -> Option<String> {
+        if path == self.path { Some(path.to_owned()) } else { self.base.follow(path) }
+    }
 }
 
 /// `path` as seen from directory `dir`; none when it is absolute or leaves the root.
@@ -122,56 +170,12 @@ pub fn join(dir: &str, path: &str) -> Option<String> {
     Some(names.join("/"))
 }
 
-/// A tree that notes which paths were asked for.
-pub(crate) struct Reader<'a> {
-    tree: &'a dyn Tree,
-    unrestricted: bool,
-    read: RefCell<BTreeSet<String>>,
+/// Whether `path` is `dir` or lies below it.
+pub(crate) fn is_in(dir: &str, path: &str) -> bool {
+    dir.is_empty() || path.strip_prefix(dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-impl<'a> Reader<'a> {
-    pub(crate) fn new(tree: &'a dyn Tree, unrestricted: bool) -> Self {
-        Self { tree, unrestricted, read: RefCell::default() }
-    }
-
-    pub(crate) fn into_read(self) -> BTreeSet<String> {
-        self.read.into_inner()
-    }
-
-    pub(crate) fn kind(&self, path: &str) -> Option<Kind> {
-        self.read.borrow_mut().insert(path.to_owned());
-        self.tree.kind(path)
-    }
-
-    pub(crate) fn read(&self, path: &str) -> Option<Bytes> {
-        self.read.borrow_mut().insert(path.to_owned());
-        self.tree.read(path)
-    }
-
-    /// A file that the kustomization in `dir` names.
-    pub(crate) fn load(&self, dir: &str, file: &str, path: &str) -> Result<(String, Bytes), Error> {
-        let outside = |path: String| Error::Outside { file: file.to_owned(), path, dir: shown(dir) };
-        let full = join(dir, path).ok_or_else(|| outside(path.to_owned()))?;
-        let inside = dir.is_empty() || full.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
-        let missing = || Error::Missing { file: file.to_owned(), path: path.to_owned() };
-        let content = self.read(&full).ok_or_else(missing)?;
-        if !inside && !self.unrestricted {
-            return Err(outside(shown(&full)));
-        }
-        Ok((full, content))
-    }
-
-    /// A text file that the kustomization in `dir` names.
-    pub(crate) fn load_text(&self, dir: &str, file: &str, path: &str) -> Result<(String, String), Error> {
-        let (full, content) = self.load(dir, file, path)?;
-        match String::from_utf8(content.to_vec()) {
-            Ok(text) => Ok((full, text)),
-            Err(_) => Err(Error::Invalid { file: full, message: "the file is not UTF-8 text".to_owned() }),
-        }
-    }
-}
-
-/// A directory as errors name it.
-pub(crate) fn shown(dir: &str) -> String {
-    format!("/{dir}")
+/// A path as errors name it.
+pub(crate) fn shown(path: &str) -> String {
+    format!("/{path}")
 }

@@ -45,7 +45,7 @@ async fn cluster(folder: &Path, stop: &CancellationToken) -> Cluster {
             }
         }
     }
-    for object in kustomize::build(&tree, "overlays/dev", kustomize::Options::default()).unwrap().objects {
+    for object in kustomize::build(&tree, "overlays/dev", kustomize::Options::default()).unwrap().objects() {
         apply(&cluster, &object).await;
     }
     cluster

@@ -14,7 +14,7 @@ async fn overlay(fixture: &Fixture, project: &str, environment: &str) -> Vec<Val
     let files = fixture.files(&format!("{project}-deploy")).await;
     let tree = kustomize::MemoryTree::new(files);
     let folder = if environment.is_empty() { String::new() } else { format!("overlays/{environment}") };
-    kustomize::build(&tree, &folder, kustomize::Options::default()).unwrap().objects
+    kustomize::build(&tree, &folder, kustomize::Options::default()).unwrap().objects()
 }
 
 fn find<'a>(objects: &'a [Value], kind: &str, name: &str) -> Option<&'a Value> {
@@ -115,7 +115,7 @@ async fn each_part_is_usable_alone() {
     let release = fixture.file("platform/shop-backend", ".github/workflows/release.yaml").await;
     assert!(release.contains("repository: platform/shop-deploy\n"), "{release}");
     let tree = kustomize::MemoryTree::new(fixture.files("shop-database").await);
-    let objects = kustomize::build(&tree, "overlays/qa", kustomize::Options::default()).unwrap().objects;
+    let objects = kustomize::build(&tree, "overlays/qa", kustomize::Options::default()).unwrap().objects();
     let database = find(&objects, "XPostgreSQL", "shop-db").unwrap();
     assert_eq!(database["metadata"]["namespace"], "shop-qa");
     assert_eq!(
@@ -125,7 +125,7 @@ async fn each_part_is_usable_alone() {
 
     let platform = kustomize::MemoryTree::new(fixture.files("template-node-development").await);
     let objects =
-        kustomize::build(&platform, "overlays/prod", kustomize::Options::default()).unwrap().objects;
+        kustomize::build(&platform, "overlays/prod", kustomize::Options::default()).unwrap().objects();
     let count = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).count();
     assert_eq!((count("CompositeResourceDefinition"), count("Composition"), count("Function")), (2, 3, 1));
 }

@@ -23,6 +23,30 @@ pub fn emit(value: &Value) -> String {
     out
 }
 
+/// Whether [`emit`] writes a string of this text with quotes or as a block.
+pub fn is_quoted(text: &str) -> bool {
+    !is_word(text) && (text.contains('\n') || !is_string_for_all(text) || !plain_allowed(text))
+}
+
+/// Whether go-yaml v2, a YAML 1.1 reader, takes this text, standing alone, for something else than a string.
+pub fn is_ambiguous(text: &str) -> bool {
+    if text.is_empty() || text.contains('\n') || is_word(text) {
+        return false;
+    }
+    if plain_allowed(text) {
+        return resolve::plain(text, Resolver::Kubectl) != Scalar::Text || looks_like_date(text);
+    }
+    crate::parse(text, Resolver::Kubectl).is_ok_and(|value| !value.is_string())
+}
+
+/// Whether a text is certainly a plain string to everybody; most are.
+fn is_word(text: &str) -> bool {
+    // No word that means a boolean or null has more than five letters.
+    text.len() > 5
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'/'))
+}
+
 /// Several documents with `---` between them.
 pub fn emit_documents<'a>(values: impl IntoIterator<Item = &'a Value>) -> String {
     values.into_iter().map(emit).collect::<Vec<_>>().join("---\n")

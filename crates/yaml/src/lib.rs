@@ -13,12 +13,14 @@ mod compose;
 mod emit;
 mod node;
 mod resolve;
+mod sigs;
 pub mod splice;
 
 pub use compose::compose;
-pub use emit::{emit, emit_documents};
+pub use emit::{emit, emit_documents, is_ambiguous, is_quoted};
 pub use node::{Data, Node, Style};
-pub use resolve::Resolver;
+pub use resolve::{Resolver, Scalar};
+pub use sigs::{PathStep, marshal, marshal_with_places};
 
 use serde_json::Value;
 
@@ -39,6 +41,11 @@ pub struct Error {
     pub column: usize,
     /// What is wrong, in one line.
     pub message: String,
+}
+
+/// What a plain scalar without a tag means to go-yaml v3, as kustomize uses it.
+pub fn resolve_plain(text: &str) -> Scalar {
+    resolve::plain(text, Resolver::Kyaml)
 }
 
 /// Reads every document of a stream. Empty documents (nothing, or only `null`) are left out, as `kubectl` does.

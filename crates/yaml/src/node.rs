@@ -86,7 +86,14 @@ impl Node {
         }
     }
 
-    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
+    /// Whether this is the key `<<`, which takes over the fields of another mapping.
+    pub fn is_merge(&self) -> bool {
+        matches!(&self.data, Data::Scalar { text, style: Style::Plain } if text == "<<")
+            || self.tag.as_deref() == Some("tag:yaml.org,2002:merge")
+    }
+
+    /// An error at this place.
+    pub fn error(&self, message: impl Into<String>) -> Error {
         Error { line: self.line, column: self.column, message: message.into() }
     }
 }

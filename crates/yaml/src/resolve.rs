@@ -38,12 +38,18 @@ pub(crate) fn plain(text: &str, resolver: Resolver) -> Scalar {
 
 /// A resolved scalar. Infinities and not-a-number have no JSON form, so they are told apart here.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Scalar {
+pub enum Scalar {
+    /// Nothing.
     Null,
+    /// A truth value.
     Bool(bool),
+    /// A whole number of 64 bits with a sign.
     Int(i64),
+    /// A whole number beyond that.
     Uint(u64),
+    /// Any other number.
     Float(f64),
+    /// A string: the text itself.
     Text,
 }
 
@@ -115,7 +121,7 @@ impl Reader<'_> {
         let mut merges = vec![];
         let mut lines: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
         for (key, value) in pairs {
-            if is_merge(key) && self.resolver != Resolver::Json {
+            if key.is_merge() && self.resolver != Resolver::Json {
                 merges.push(value);
                 continue;
             }
@@ -167,11 +173,6 @@ impl Reader<'_> {
             other => Ok(other.to_string()),
         }
     }
-}
-
-fn is_merge(key: &Node) -> bool {
-    matches!(&key.data, Data::Scalar { text, style: Style::Plain } if text == "<<")
-        || key.tag.as_deref() == Some("tag:yaml.org,2002:merge")
 }
 
 fn binary(node: &Node, text: &str) -> Result<Value, Error> {

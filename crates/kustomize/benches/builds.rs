@@ -1,0 +1,193 @@
+//! How long builds take, beside the reference where that can be had, and how much memory: one overlay, a thousand of
+//! them, ten thousand objects. `cargo bench -p kustomize`
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a bench prints and may fail loudly"
+)]
+
+#[path = "builds/reference.rs"]
+mod reference;
+#[path = "builds/trees.rs"]
+mod trees;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use kustomize::{Kind, Options, Tree, build};
+use reference::{HASH_OF_NOTHING, Reference, hash};
+use trees::{Files, fleet, in_memory, overlay_dir};
+
+const BASES: usize = 50;
+const OVERLAYS: usize = 1000;
+const OBJECTS: usize = 10_000;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if arguments.iter().any(|argument| argument == "--list" || argument == "--test") {
+        return;
+    }
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
+        ["one", dir] => return print!("{}", text(&Disk { root: dir.into() }, "overlays/team-0000").len()),
+        ["memory", objects] => return memory(objects.parse().unwrap()),
+        _ => {}
+    }
+    let reference = Reference::prepare();
+    one_overlay(&reference);
+    many_overlays(&reference);
+    many_objects(&reference);
+}
+
+/// One line: what, how long, and beside what.
+fn line(what: &str, ours: Duration, other: Option<(&str, Duration, f64)>) {
+    match other {
+        None => println!("{what}: {ours:.1?}"),
+        Some((name, theirs, target)) => {
+            let ratio = theirs.as_secs_f64() / ours.as_secs_f64();
+            println!("{what}: {ours:.1?}, {name} {theirs:.1?}: {ratio:.0} times faster (target: {target})");
+        }
+    }
+}
+
+/// One small overlay: a process that does nothing else, and in a process that runs.
+fn one_overlay(reference: &Reference) {
+    let files = fleet(1, 1);
+    let dir = tempfile::tempdir().unwrap();
+    trees::write(&files, dir.path());
+    let program = std::env::current_exe().unwrap().display().to_string();
+    let ours = reference::process(&[program, "one".to_owned()], dir.path());
+    for (name, command) in &reference.commands {
+        let theirs = reference::process(command, &dir.path().join(overlay_dir(0)));
+        let target = if command[0] == "kubectl" { 10.0 } else { 5.0 };
+        line("one overlay, a process of its own", ours, Some((name, theirs, target)));
+    }
+    let tree = in_memory(&files);
+    let ours = median(200, || drop(text(&tree, &overlay_dir(0))));
+    line("one overlay, in process", ours, None);
+}
+
+/// A thousand overlays, each as if it were the only one.
+fn many_overlays(reference: &Reference) {
+    let files = fleet(BASES, OVERLAYS);
+    let dir = tempfile::tempdir().unwrap();
+    trees::write(&files, dir.path());
+    let dirs: Vec<String> = (0..OVERLAYS).map(overlay_dir).collect();
+    let tree = in_memory(&files);
+    let (mut bytes, mut all) = (0, HASH_OF_NOTHING);
+    let start = Instant::now();
+    let texts: Vec<String> = dirs.iter().map(|dir| text(&tree, dir)).collect();
+    let ours = start.elapsed();
+    for text in &texts {
+        bytes += text.len();
+        all = hash(all, text);
+    }
+    line("1,000 overlays, each alone", ours / 1000, None);
+    for place in ["memory", "disk"] {
+        let Some(theirs) = reference.build(place, dir.path(), &dirs) else { continue };
+        assert_eq!((theirs.bytes, theirs.hash), (bytes, all), "the reference gives something else");
+        let name = format!("the library ({place})");
+        line("1,000 overlays, each alone", ours / 1000, Some((&name, theirs.time / 1000, 20.0)));
+    }
+    for (name, command) in &reference.commands {
+        let theirs = reference::process(command, &dir.path().join(overlay_dir(7)));
+        line("1,000 overlays, each alone", ours / 1000, Some((name, theirs, 100.0)));
+    }
+}
+
+/// Many objects in one build: the time for each must not grow, and memory has a bound.
+fn many_objects(reference: &Reference) {
+    let cases: [(&str, fn(usize) -> Files); 3] = [
+        ("objects with references", trees::large),
+        ("objects with patches by regular expression", |objects| trees::patched(objects, 50)),
+        ("generated ConfigMaps", trees::generated),
+    ];
+    for (what, files) in cases {
+        let mut each = vec![];
+        for objects in [OBJECTS / 4, OBJECTS] {
+            let tree = in_memory(&files(objects));
+            let time = median(3, || drop(text(&tree, "")));
+            each.push(time.as_secs_f64() / objects as f64);
+            line(&format!("{objects} {what}"), time, None);
+        }
+        println!(
+            "{what}: an object costs {:.2} times as much among 4 times as many (target: 1)",
+            each[1] / each[0]
+        );
+    }
+    let files = trees::large(OBJECTS);
+    let dir = tempfile::tempdir().unwrap();
+    trees::write(&files, dir.path());
+    let tree = in_memory(&files);
+    let ours = median(3, || drop(text(&tree, "")));
+    if let Some(theirs) = reference.build("memory", dir.path(), &[".".to_owned()]) {
+        let all = hash(HASH_OF_NOTHING, &text(&tree, ""));
+        assert_eq!(theirs.hash, all, "the reference gives something else");
+        line("10,000 objects", ours, Some(("the library (memory)", theirs.time, 20.0)));
+    }
+    let program = std::env::current_exe().unwrap();
+    let output = Command::new(program).args(["memory", &OBJECTS.to_string()]).output().unwrap();
+    print!("{}", String::from_utf8(output.stdout).unwrap());
+}
+
+/// Run in a process of its own: how much memory a build takes at most, beside the tree that it reads.
+fn memory(objects: usize) {
+    let tree = in_memory(&trees::large(objects));
+    let before = status_kib("VmRSS:");
+    let built = build(&tree, "", Options::default()).unwrap();
+    let text = built.to_yaml().unwrap();
+    let peak = (status_kib("VmHWM:") - before) as f64 / 1024.0;
+    let output = text.len() as f64 / f64::from(1 << 20);
+    println!(
+        "{objects} objects, most memory: {peak:.1} MiB for {output:.1} MiB of output: {:.1} times (target: at most 6)",
+        peak / output
+    );
+}
+
+fn text(tree: &dyn Tree, dir: &str) -> String {
+    build(tree, dir, Options::default()).unwrap().to_yaml().unwrap()
+}
+
+fn median(runs: usize, mut run: impl FnMut()) -> Duration {
+    let mut times = vec![];
+    for _ in 0..runs {
+        let start = Instant::now();
+        run();
+        times.push(start.elapsed());
+    }
+    times.sort();
+    times[runs / 2]
+}
+
+/// A line of what the kernel knows about this process.
+fn status_kib(name: &str) -> i64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// A tree on the disk, without links.
+struct Disk {
+    root: PathBuf,
+}
+
+impl Tree for Disk {
+    fn read(&self, path: &str) -> Option<Bytes> {
+        std::fs::read(self.root.join(path)).ok().map(Bytes::from)
+    }
+
+    fn kind(&self, path: &str) -> Option<Kind> {
+        let kind = |path: &Path| std::fs::metadata(path).ok();
+        let metadata = kind(&self.root.join(path))?;
+        Some(if metadata.is_dir() { Kind::Directory } else { Kind::File })
+    }
+
+    fn list(&self, _: &str) -> Vec<(String, Kind)> {
+        vec![]
+    }
+}

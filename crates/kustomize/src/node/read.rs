@@ -1,0 +1,145 @@
+//! From text and from JSON values to nodes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{Map, Node, Scalar, Tag, Text};
+
+const CORE: &str = "tag:yaml.org,2002:";
+
+/// Every document of a text, empty ones included as null. Aliases are copied in and merge keys are carried out, as
+/// kustomize's `DeAnchor` does; a duplicate key is an error.
+pub(crate) fn read_documents(text: &str) -> Result<Vec<Node>, yaml::Error> {
+    let mut reader = Reader { budget: yaml::ALIAS_LIMIT, in_alias: false, depth: 0 };
+    yaml::compose(text)?.iter().map(|node| reader.node(node)).collect()
+}
+
+/// What a JSON value says.
+pub(crate) fn from_value(value: &Value) -> Node {
+    match value {
+        Value::Null => Node::null(),
+        Value::Bool(flag) => Node::tagged(if *flag { "true" } else { "false" }, Tag::Bool),
+        Value::Number(number) => {
+            let tag = if number.is_f64() { Tag::Float } else { Tag::Int };
+            Node::tagged(number.to_string(), tag)
+        }
+        Value::String(text) => Node::string(text.as_str()),
+        Value::Array(items) => Node::list(items.iter().map(from_value).collect()),
+        Value::Object(fields) => Node::Map(Arc::new(
+            fields.iter().map(|(name, value)| (Text::from(name.as_str()), from_value(value))).collect(),
+        )),
+    }
+}
+
+struct Reader {
+    /// How many nodes aliases may still add.
+    budget: usize,
+    in_alias: bool,
+    depth: usize,
+}
+
+impl Reader {
+    fn node(&mut self, node: &yaml::Node) -> Result<Node, yaml::Error> {
+        if self.in_alias {
+            self.budget = self.budget.checked_sub(1).ok_or_else(|| {
+                node.error(format!("aliases expand to more than {} values", yaml::ALIAS_LIMIT))
+            })?;
+        }
+        if self.depth > yaml::DEPTH_LIMIT {
+            return Err(node.error(format!("nested deeper than {} levels", yaml::DEPTH_LIMIT)));
+        }
+        self.depth += 1;
+        let read = match &node.data {
+            yaml::Data::Scalar { text, style } => Ok(Node::Scalar(scalar(node, text, *style))),
+            yaml::Data::Sequence(items) => {
+                items.iter().map(|item| self.node(item)).collect::<Result<_, _>>().map(Node::list)
+            }
+            yaml::Data::Mapping(pairs) => self.map(pairs),
+            yaml::Data::Alias(target) => {
+                let before = std::mem::replace(&mut self.in_alias, true);
+                let read = self.node(target);
+                self.in_alias = before;
+                read
+            }
+        };
+        self.depth -= 1;
+        read
+    }
+
+    fn map(&mut self, pairs: &[(yaml::Node, yaml::Node)]) -> Result<Node, yaml::Error> {
+        let mut fields: Vec<(Text, Node)> = Vec::with_capacity(pairs.len());
+        let mut seen: HashSet<Text> = HashSet::with_capacity(pairs.len());
+        let mut merges = vec![];
+        for (key, value) in pairs {
+            if key.is_merge() {
+                merges.push(value);
+                continue;
+            }
+            let name: Text = key.text().ok_or_else(|| key.error("a key has to be a scalar"))?.into();
+            // kustomize reads such an object and then cannot write it.
+            if is_null(key) {
+                return Err(key.error("a key cannot be null; put it in quotes"));
+            }
+            if !seen.insert(name.clone()) {
+                let line = pairs.iter().find(|(k, _)| k.text() == Some(&name)).map_or(0, |(k, _)| k.line);
+                return Err(key.error(format!("mapping key {name:?} already defined at line {line}")));
+            }
+            fields.push((name, self.node(value)?));
+        }
+        for merge in merges {
+            self.merge(merge, &mut fields, &mut seen)?;
+        }
+        Ok(Node::Map(Arc::new(Map { fields })))
+    }
+
+    /// Adds what `<<` names, without touching fields that are there.
+    fn merge(
+        &mut self,
+        node: &yaml::Node,
+        fields: &mut Vec<(Text, Node)>,
+        seen: &mut HashSet<Text>,
+    ) -> Result<(), yaml::Error> {
+        let sources: Vec<&yaml::Node> = match &node.target().data {
+            yaml::Data::Sequence(items) => items.iter().collect(),
+            _ => vec![node],
+        };
+        for source in sources {
+            let Node::Map(more) = self.node(source)? else {
+                return Err(node.error("map merge requires map or sequence of maps as the value"));
+            };
+            for (name, value) in more.iter() {
+                if seen.insert(name.clone()) {
+                    fields.push((name.clone(), value.clone()));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_null(key: &yaml::Node) -> bool {
+    let yaml::Data::Scalar { text, style: yaml::Style::Plain } = &key.target().data else { return false };
+    key.target().tag.is_none() && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+}
+
+fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
+    let tag = match node.tag.as_deref() {
+        Some(tag) if tag != "!" => match tag.strip_prefix(CORE) {
+            Some("null") => Tag::Null,
+            Some("bool") => Tag::Bool,
+            Some("int") => Tag::Int,
+            Some("float") => Tag::Float,
+            Some("str") => Tag::Str,
+            Some("timestamp") => Tag::Timestamp,
+            Some("binary") => Tag::Binary,
+            _ => Tag::Other(tag.into()),
+        },
+        None if style == yaml::Style::Plain => {
+            Scalar { text: text.into(), tag: Tag::Implicit, quoted: false }.resolved_tag()
+        }
+        _ => Tag::Str,
+    };
+    Scalar { text: text.into(), tag, quoted: style != yaml::Style::Plain }
+}

@@ -1,0 +1,87 @@
+//! From nodes to values and to text.
+//!
+//! kustomize writes a resource by way of JSON: numbers take Go's shortest form, fields are sorted, comments and styles
+//! are gone. The text is that of sigs.k8s.io/yaml.
+
+use serde_json::{Map as JsonMap, Number, Value};
+
+use super::{Node, Scalar, Tag, timestamp};
+
+/// The JSON value of a node, fields in their order. An error names the text that its tag does not allow.
+pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
+    Ok(match node {
+        Node::Scalar(scalar) => scalar_value(scalar)?,
+        Node::List(items) => Value::Array(items.iter().map(to_value).collect::<Result<_, _>>()?),
+        Node::Map(map) => {
+            let mut fields = JsonMap::with_capacity(map.len());
+            for (name, node) in map.iter() {
+                fields.insert(name.to_string(), to_value(node)?);
+            }
+            Value::Object(fields)
+        }
+    })
+}
+
+/// One document in kustomize's output form: fields sorted, two spaces, lists at the indent of their field.
+pub(crate) fn to_yaml(node: &Node) -> Result<String, String> {
+    yaml::marshal(&to_value(node)?)
+}
+
+fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
+    let text = &*scalar.text;
+    if let Tag::Str | Tag::Other(_) = scalar.tag {
+        return Ok(Value::String(text.to_owned()));
+    }
+    if let Tag::Timestamp | Tag::Implicit = scalar.tag
+        && let Some(time) = timestamp::normalize(text)
+    {
+        return Ok(Value::String(time));
+    }
+    if scalar.tag == Tag::Binary {
+        return binary(text);
+    }
+    let resolved = yaml::resolve_plain(text);
+    let fits = matches!(
+        (&scalar.tag, &resolved),
+        (Tag::Implicit, _)
+            | (Tag::Null, yaml::Scalar::Null)
+            | (Tag::Bool, yaml::Scalar::Bool(_))
+            | (Tag::Int, yaml::Scalar::Int(_) | yaml::Scalar::Uint(_))
+            | (Tag::Float, yaml::Scalar::Float(_) | yaml::Scalar::Int(_) | yaml::Scalar::Uint(_))
+    );
+    if !fits {
+        let tag = format!("{:?}", scalar.tag).to_lowercase();
+        return Err(format!("cannot decode `{text}` as a !!{tag}"));
+    }
+    Ok(match resolved {
+        yaml::Scalar::Null => Value::Null,
+        yaml::Scalar::Bool(flag) => Value::Bool(flag),
+        yaml::Scalar::Int(number) => Value::Number(number.into()),
+        yaml::Scalar::Uint(number) => Value::Number(number.into()),
+        yaml::Scalar::Float(number) => float(number).ok_or_else(|| format!("{text} has no form in JSON"))?,
+        yaml::Scalar::Text => Value::String(text.to_owned()),
+    })
+}
+
+/// Go's JSON writes a whole float below 1e21 without a fraction, and its reader then sees an integer where it fits.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only whole numbers in range")]
+fn float(number: f64) -> Option<Value> {
+    if number.fract() == 0.0 {
+        if number.abs() < 9.223_372_036_854_775e18 {
+            return Some(Value::Number(Number::from(number as i64)));
+        }
+        if (0.0..1.844_674_407_370_955e19).contains(&number) {
+            return Some(Value::Number(Number::from(number as u64)));
+        }
+    }
+    Number::from_f64(number).map(Value::Number)
+}
+
+fn binary(text: &str) -> Result<Value, String> {
+    use base64::Engine as _;
+    let packed: String = text.split_ascii_whitespace().collect();
+    let bytes = base64::engine::general_purpose::STANDARD
+        .decode(packed)
+        .map_err(|error| format!("!!binary value contains invalid base64 data: {error}"))?;
+    Ok(Value::String(String::from_utf8_lossy(&bytes).into_owned()))
+}

@@ -1,0 +1,230 @@
+//! Name references: fields that name another resource follow it when its name changes. This runs once, when all names
+//! are final.
+
+mod index;
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use self::index::{Index, Known};
+use crate::config::Config;
+use crate::fieldspec::{FieldSpec, Leaf};
+use crate::id::Gvk;
+use crate::node::{Map, Node};
+use crate::resources::Resources;
+use crate::schema::Schema;
+
+/// A field that may hold the name of a resource of a kind.
+struct Rule {
+    target: Gvk,
+    /// The field, of whatever kind: the rule was already chosen for the kind that the resource had first.
+    field: FieldSpec,
+}
+
+/// Mends every name reference.
+pub(crate) fn fix(resources: &mut Resources, config: &Config, schema: &Schema) -> Result<(), String> {
+    let index = Index::new(resources, schema);
+    let mut rules: HashMap<Gvk, Rc<[Rule]>> = HashMap::new();
+    let mut referrals = vec![];
+    for (position, resource) in resources.iter_mut().enumerate() {
+        let Some(known) = index.get(position) else { continue };
+        let first = resource.previous.first().map_or(&known.gvk.kind, |first| &first.kind);
+        let original = Gvk { kind: first.clone(), ..known.gvk.clone() };
+        let rules = rules.entry(original).or_insert_with_key(|gvk| rules_of(config, gvk)).clone();
+        if rules.is_empty() {
+            continue;
+        }
+        let accounts = account_namespaces(&resource.node).map_err(|()| {
+            format!("Invalid Input: namespace is blank for resource \"{}\"", resource.id(schema))
+        })?;
+        let mut found = vec![];
+        for rule in &*rules {
+            let role = role_of(&resource.node, &rule.field);
+            let mut referrer = Referrer {
+                index: &index,
+                known,
+                accounts: &accounts,
+                target: &rule.target,
+                role,
+                found: &mut found,
+            };
+            let fixed =
+                rule.field.apply(&mut resource.node, &Leaf::Nothing, &mut |node| referrer.field(node));
+            fixed.map_err(|message| {
+                let (path, id) = (&rule.field.path, resource.id(schema));
+                format!("updating name reference in '{path}' field of '{id}': {message}")
+            })?;
+        }
+        if !found.is_empty() {
+            referrals.push((resource.id(schema), found));
+        }
+    }
+    for (id, found) in referrals {
+        for position in found {
+            resources
+                .get_mut(position)
+                .into_iter()
+                .for_each(|resource| resource.referenced_by.push(id.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn rules_of(config: &Config, gvk: &Gvk) -> Rc<[Rule]> {
+    let mut rules = vec![];
+    for reference in &config.name_reference {
+        for spec in reference.field_specs.iter().filter(|spec| spec.selects(gvk)) {
+            let field = FieldSpec::new("", "", "", &spec.path, spec.create);
+            rules.push(Rule { target: reference.target(), field });
+        }
+    }
+    rules.into()
+}
+
+/// A role binding may name service accounts of other namespaces: which ones. An error if one has a namespace that is
+/// not a text.
+fn account_namespaces(node: &Node) -> Result<Vec<String>, ()> {
+    if node.text_at(&["kind"]) != "RoleBinding" {
+        return Ok(vec![]);
+    }
+    let mut namespaces = vec![];
+    for subject in node.get("subjects").and_then(Node::as_list).into_iter().flatten() {
+        let Some(namespace) = subject.get("namespace") else { continue };
+        if subject.text_at(&["kind"]) != "ServiceAccount" {
+            continue;
+        }
+        let scalar = namespace.as_scalar().filter(|scalar| {
+            use crate::node::Tag::{Bool, Float, Int, Null};
+            !matches!(scalar.resolved_tag(), Bool | Float | Int | Null)
+        });
+        namespaces.push(scalar.ok_or(())?.text.to_string());
+    }
+    Ok(namespaces)
+}
+
+/// The kind of role that a binding refers to, if the field is the name of one.
+fn role_of(node: &Node, field: &FieldSpec) -> Option<Gvk> {
+    if !field.path.ends_with("roleRef/name") {
+        return None;
+    }
+    let part = |name: &str| Some(node.at(&["roleRef", name])?.text().unwrap_or_default());
+    Some(Gvk::new(part("apiGroup")?, "", part("kind")?))
+}
+
+/// A resource whose field is being mended.
+struct Referrer<'a> {
+    index: &'a Index,
+    known: &'a Known,
+    accounts: &'a [String],
+    target: &'a Gvk,
+    role: Option<Gvk>,
+    /// Positions of what it refers to.
+    found: &'a mut Vec<usize>,
+}
+
+impl Referrer<'_> {
+    /// A name, an object with a name, or a list of these.
+    fn field(&mut self, node: &Node) -> Result<Option<Node>, String> {
+        let Node::List(items) = node else { return self.single(node) };
+        let mut changed: Option<Node> = None;
+        for (at, item) in items.iter().enumerate() {
+            if let Node::List(_) = item {
+                return Err(
+                    "a list in a list is expected to be either a string or a map of string".to_owned()
+                );
+            }
+            let Some(new) = self.single(item)? else { continue };
+            let list = changed.get_or_insert_with(|| node.clone()).as_list_mut();
+            if let Some(slot) = list.and_then(|list| list.get_mut(at)) {
+                *slot = new;
+            }
+        }
+        Ok(changed)
+    }
+
+    fn single(&mut self, node: &Node) -> Result<Option<Node>, String> {
+        match node {
+            node if crate::path::is_tagged_null(node) => Ok(None),
+            Node::Map(map) => self.object(node, map),
+            _ => self.name(node),
+        }
+    }
+
+    fn name(&mut self, node: &Node) -> Result<Option<Node>, String> {
+        let old = node.text().unwrap_or_default();
+        let candidates = self.index.in_reach(self.known, self.accounts, old);
+        let referral = self.select(candidates, |a, b| a.name == b.name)?;
+        let Some(referral) = referral.filter(|referral| *referral.name != *old) else { return Ok(None) };
+        if referral.name.is_empty() {
+            return Ok(None);
+        }
+        let mut new = Node::implicit(referral.name.clone());
+        new.take_quotes_of(node);
+        Ok(Some(new))
+    }
+
+    /// An object with a name and perhaps a namespace, which then narrows the choice.
+    fn object(&mut self, node: &Node, map: &Map) -> Result<Option<Node>, String> {
+        let old = map.get("name").ok_or("path config error; no 'name' field in node")?;
+        let old = old.text().unwrap_or_default();
+        let candidates = match map.get("namespace") {
+            None => self.index.in_reach(self.known, self.accounts, old),
+            Some(namespace) => {
+                let namespace = namespace.text().unwrap_or_default();
+                self.index.in_namespace(self.known, self.accounts, old, namespace)
+            }
+        };
+        let same = |a: &Known, b: &Known| a.name == b.name && a.namespace == b.namespace;
+        let Some(referral) = self.select(candidates, same)? else { return Ok(None) };
+        if *referral.name == *old && referral.namespace.is_empty() {
+            return Ok(None);
+        }
+        let mut changed = node.clone();
+        changed.make_map().put("name", Node::implicit(referral.name.clone()));
+        if !referral.namespace.is_empty() {
+            changed.make_map().put("namespace", Node::implicit(referral.namespace.clone()));
+        }
+        Ok(Some(changed))
+    }
+
+    /// The one resource that is meant, of those that once had the name: none when there is none, an error when it cannot
+    /// be told.
+    fn select(
+        &mut self,
+        candidates: Vec<usize>,
+        same: impl Fn(&Known, &Known) -> bool,
+    ) -> Result<Option<&Known>, String> {
+        let index = self.index;
+        let known = candidates.into_iter().filter_map(|position| index.get(position));
+        let mut candidates: Vec<&Known> = known.filter(|known| self.may_be(known)).collect();
+        if candidates.len() > 1 {
+            candidates.retain(|other| self.known.is_of_same_layer(other, true));
+        }
+        if candidates.len() > 1 {
+            candidates.retain(|other| self.known.is_of_same_layer(other, false));
+        }
+        let Some((first, rest)) = candidates.split_first() else { return Ok(None) };
+        if !rest.iter().all(|other| same(first, other)) {
+            let ids: Vec<String> = candidates.iter().map(|known| known.shown()).collect();
+            return Err(format!(
+                "found multiple possible referrals: {}\n\n**** Too many possible referral targets to referrer: {}",
+                ids.join(", "),
+                self.known.shown()
+            ));
+        }
+        self.found.push(first.position);
+        Ok(Some(first))
+    }
+
+    fn may_be(&self, other: &Known) -> bool {
+        other.was(self.target)
+            && self.role.as_ref().is_none_or(|role| other.was(role))
+            && (self.known.is_cluster_scoped()
+                || other.is_cluster_scoped()
+                || &*other.gvk.kind == "ServiceAccount"
+                || self.known.effective == other.effective)
+    }
+}
+
+#[cfg(test)]
+mod tests;
