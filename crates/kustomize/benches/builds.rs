@@ -24,6 +24,9 @@ use kustomize::{Kind, Options, Tree, build};
 use reference::{HASH_OF_NOTHING, Reference, hash};
 use trees::{Files, fleet, in_memory, overlay_dir};
 
+/// Makes the files of a tree of some size.
+type MakeTree = fn(usize) -> Files;
+
 const BASES: usize = 50;
 const OVERLAYS: usize = 1000;
 const OBJECTS: usize = 10_000;
@@ -102,7 +105,7 @@ fn many_overlays(reference: &Reference) {
 
 /// Many objects in one build: the time for each must not grow, and memory has a bound.
 fn many_objects(reference: &Reference) {
-    let cases: [(&str, fn(usize) -> Files); 3] = [
+    let cases: [(&str, MakeTree); 3] = [
         ("objects with references", trees::large),
         ("objects with patches by regular expression", |objects| trees::patched(objects, 50)),
         ("generated ConfigMaps", trees::generated),

@@ -39,8 +39,11 @@ pub enum PathStep {
     Item(usize),
 }
 
+/// A way from a document to a value, and the byte of the text at which that value begins.
+pub type Spot = (usize, Vec<PathStep>);
+
 /// As [`marshal`], and for each value the byte at which it begins, with its key: parents before what is in them.
-pub fn marshal_with_places(value: &Value) -> Result<(String, Vec<(usize, Vec<PathStep>)>), String> {
+pub fn marshal_with_places(value: &Value) -> Result<(String, Vec<Spot>), String> {
     let mut emitter = Emitter { places: Some(vec![]), ..Emitter::default() };
     emitter.node(value, Place::Root)?;
     emitter.out.push('\n');
@@ -79,7 +82,7 @@ struct Emitter {
     column: usize,
     /// The way to the current value, and where each value began, if somebody wants to know.
     path: Vec<PathStep>,
-    places: Option<Vec<(usize, Vec<PathStep>)>>,
+    places: Option<Vec<Spot>>,
 }
 
 impl Emitter {
