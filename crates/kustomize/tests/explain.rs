@@ -100,7 +100,8 @@ fn the_lines_are_what_a_build_prints() {
 
 #[test]
 fn a_name_that_means_nothing_or_too_much_is_told() {
-    let error = |name: &str| explain(&tree(), "prod", Options::default(), None, name).unwrap_err().to_string();
+    let error =
+        |name: &str| explain(&tree(), "prod", Options::default(), None, name).unwrap_err().to_string();
     assert!(error("configmap/web").contains("has no object configmap/web; it has Deployment/prod-web, "));
     assert!(error("nothing").contains("has no object"));
 }
