@@ -39,6 +39,9 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         ["one", dir] => return print!("{}", text(&Disk { root: dir.into() }, "overlays/team-0000").len()),
         ["memory", objects] => return memory(objects.parse().unwrap()),
+        // For a profiler: nothing but builds.
+        ["fleet", times] => return repeat(&fleet(BASES, OVERLAYS), OVERLAYS, times.parse().unwrap()),
+        ["large", times] => return repeat(&trees::large(OBJECTS), 0, times.parse().unwrap()),
         _ => {}
     }
     let reference = Reference::prepare();
@@ -150,6 +153,15 @@ fn memory(objects: usize) {
         "{objects} objects, most memory: {peak:.1} MiB for {output:.1} MiB of output: {:.1} times (target: at most 6)",
         peak / output
     );
+}
+
+/// Builds so many overlays, or the root, over and over.
+fn repeat(files: &Files, overlays: usize, times: usize) {
+    let tree = in_memory(files);
+    for n in 0..times {
+        let dir = if overlays == 0 { String::new() } else { overlay_dir(n % overlays) };
+        drop(text(&tree, &dir));
+    }
 }
 
 fn text(tree: &dyn Tree, dir: &str) -> String {

@@ -1,8 +1,8 @@
 //! The resources of a build, in order.
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+mod names;
 
+use self::names::Names;
 use crate::id::Id;
 use crate::resource::{Behavior, Resource};
 use crate::schema::Schema;
@@ -12,9 +12,10 @@ use crate::{Error, RESOURCE_LIMIT};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {
     list: Vec<Resource>,
-    /// Hashes of the kinds and names of all resources, so that adding one does not mean a look at each; none while it
-    /// is not known what has changed.
-    known: Option<HashSet<u64>>,
+    names: Names,
+    /// Positions of what was changed alone since the last [`Resources::drop_empty`], and whether everything may have been.
+    changed: Vec<usize>,
+    all_changed: bool,
 }
 
 impl Resources {
@@ -26,8 +27,10 @@ impl Resources {
         self.list.iter()
     }
 
+    /// All, to change. What changes few of many asks for these alone.
     pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Resource> {
-        self.known = None;
+        self.names.forget();
+        self.all_changed = true;
         self.list.iter_mut()
     }
 
@@ -36,7 +39,8 @@ impl Resources {
     }
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Resource> {
-        self.known = None;
+        self.names.changed(index);
+        self.changed.push(index);
         self.list.get_mut(index)
     }
 
@@ -46,28 +50,47 @@ impl Resources {
 
     /// Resources as they are, without a look at their ids.
     pub(crate) fn from_list(list: Vec<Resource>) -> Self {
-        Self { list, known: None }
+        Self { list, all_changed: true, ..Self::default() }
     }
 
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Resource) -> bool) {
-        self.known = None;
+        let before = self.list.len();
         self.list.retain(keep);
+        if self.list.len() != before {
+            self.names.forget();
+            self.all_changed = true;
+        }
+    }
+
+    /// Drops what a change made null or empty.
+    pub(crate) fn drop_empty(&mut self) {
+        let is_empty = |resource: &Resource| resource.node.is_nil_or_empty();
+        let found = if self.all_changed {
+            self.list.iter().any(is_empty)
+        } else {
+            self.changed.iter().filter_map(|at| self.list.get(*at)).any(is_empty)
+        };
+        if found {
+            self.retain(|resource| !is_empty(resource));
+        }
+        self.changed.clear();
+        self.all_changed = false;
     }
 
     /// Adds a resource; its current id must be new.
     pub(crate) fn append(&mut self, resource: Resource, schema: &Schema) -> Result<(), Error> {
         // The schema has to see this question for every resource: what it was asked decides what it knows later.
         let id = resource.id(schema);
-        let list = &self.list;
-        let known = self.known.get_or_insert_with(|| list.iter().map(kind_and_name).collect());
-        let is_new = known.insert(kind_and_name(&resource));
-        let mut same = list.iter().filter(|other| other.name() == &*id.name && other.id(schema).same(&id));
-        if !is_new && same.next().is_some() {
+        if !self.by_name(&id, schema).is_empty() {
             return Err(Error::Conflict(format!("may not add resource with an already registered id: {id}")));
         }
         if self.list.len() >= RESOURCE_LIMIT {
             return Err(Error::Limit { what: "resources", limit: RESOURCE_LIMIT });
         }
+        self.names.changed(self.list.len());
+        self.changed.push(self.list.len());
+        self.names.changed(self.list.len());
+        self.changed.push(self.list.len());
         self.list.push(resource);
         Ok(())
     }
@@ -125,53 +148,47 @@ impl Resources {
     /// Puts a resource in the place of the only one with its current id.
     fn replace(&mut self, index: usize, new: Resource, schema: &Schema) -> Result<(), Error> {
         let id = new.id(schema);
-        let mut same = self
-            .list
-            .iter()
-            .enumerate()
-            .filter(|(_, other)| other.name() == &*id.name && other.id(schema).same(&id));
-        let problem = match (same.next(), same.next()) {
-            (None, _) => format!("cannot find resource with id {id} to replace"),
-            (Some(_), Some(_)) => format!("in Replace: id {id} matched {} resources", 2 + same.count()),
-            (Some((found, _)), None) if found != index => "unexpected target index in replacement".to_owned(),
-            _ => {
-                self.known = None;
+        let same = self.by_name(&id, schema);
+        let problem = match same.as_slice() {
+            [] => format!("cannot find resource with id {id} to replace"),
+            [found] if *found != index => "unexpected target index in replacement".to_owned(),
+            [_] => {
+                self.names.changed(index);
+                self.changed.push(index);
                 self.list.splice(index..=index, [new]);
                 return Ok(());
             }
+            many => format!("in Replace: id {id} matched {} resources", many.len()),
         };
         Err(Error::Conflict(problem))
     }
 
+    /// Positions of the resources that have this name now.
+    fn by_name(&mut self, id: &Id, schema: &Schema) -> Vec<usize> {
+        let mut found = self.names.find(&self.list, &id.name);
+        found.retain(|at| {
+            let other = self.list.get(*at).filter(|other| other.name() == &*id.name);
+            other.is_some_and(|other| other.id(schema).same(id))
+        });
+        found
+    }
+
     /// Positions of the resources that have or have had this name.
-    fn by_any_name(&self, id: &Id, schema: &Schema) -> Vec<usize> {
+    pub(crate) fn by_any_name(&mut self, id: &Id, schema: &Schema) -> Vec<usize> {
         // Most have never had the name: that is seen without making ids.
         let had = |resource: &Resource| {
             resource.name() == &*id.name || resource.previous.iter().any(|previous| previous.name == id.name)
         };
-        let found = self.list.iter().enumerate().filter(|(_, resource)| {
-            had(resource)
-                && !resource.node.is_nil_or_empty()
-                && resource.any_id(schema, |other| other.same(id))
+        let mut found = self.names.find(&self.list, &id.name);
+        found.retain(|at| {
+            self.list.get(*at).is_some_and(|resource| {
+                had(resource)
+                    && !resource.node.is_nil_or_empty()
+                    && resource.any_id(schema, |other| other.same(id))
+            })
         });
-        found.map(|(index, _)| index).collect()
+        found
     }
-
-    /// Positions of the resources that have or have had a name that satisfies a condition.
-    pub(crate) fn by_any_id(&self, schema: &Schema, fits: impl Fn(&Id) -> bool) -> Vec<usize> {
-        let found = self
-            .list
-            .iter()
-            .enumerate()
-            .filter(|(_, resource)| !resource.node.is_nil_or_empty() && resource.any_id(schema, &fits));
-        found.map(|(index, _)| index).collect()
-    }
-}
-
-fn kind_and_name(resource: &Resource) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (resource.kind(), resource.name()).hash(&mut hasher);
-    hasher.finish()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From libyaml's events to nodes.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use libyaml_safer::{Event, EventData, Mark, Parser, ScalarStyle};
@@ -19,8 +20,13 @@ pub fn compose(text: &str) -> Result<Vec<Node>, Error> {
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     parser.set_encoding(libyaml_safer::Encoding::Utf8);
-    let mut composer =
-        Composer { parser, skipped: text.len() - body.len(), end: text.len(), anchors: HashMap::new() };
+    let mut composer = Composer {
+        parser,
+        skipped: text.len() - body.len(),
+        end: text.len(),
+        anchors: HashMap::new(),
+        last: Mark::default(),
+    };
     let mut documents = vec![];
     loop {
         let event = composer.next()?;
@@ -43,11 +49,23 @@ struct Composer<'a, 'b> {
     /// Bytes of the whole text.
     end: usize,
     anchors: HashMap<String, Arc<Node>>,
+    /// Where the last event ended.
+    last: Mark,
 }
 
 impl Composer<'_, '_> {
     fn next(&mut self) -> Result<Event, Error> {
-        self.parser.parse().map_err(|error| syntax_error(&error))
+        // The library panics where it is not finished: at a comma that ends a tag (Go's takes it for a part of the tag)
+        // and at odd escapes in tags. The parser is not used again after that.
+        let parser = &mut self.parser;
+        match catch_unwind(AssertUnwindSafe(|| parser.parse())) {
+            Ok(Ok(event)) => {
+                self.last = event.end_mark;
+                Ok(event)
+            }
+            Ok(Err(error)) => Err(syntax_error(&error)),
+            Err(_) => Err(at(self.last, "what follows has a malformed tag".to_owned())),
+        }
     }
 
     fn node(&mut self, event: Event, depth: usize) -> Result<Node, Error> {

@@ -131,3 +131,11 @@ fn limits_hold() {
     }
     assert!(parse(&bomb, Resolver::Kubectl).unwrap_err().message.contains("aliases expand to more than"));
 }
+
+#[test]
+fn a_malformed_tag_is_an_error() {
+    for text in ["a: 1\nb: [!tag,x]", "a: 1\nb: !%ff x"] {
+        let error = parse(text, Resolver::Kyaml).unwrap_err();
+        assert_eq!((error.line, error.message.is_empty()), (2, false), "{text:?}: {error}");
+    }
+}

@@ -140,9 +140,7 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
             }
         }
     }
-    if resources.iter().any(|resource| resource.node.is_nil_or_empty()) {
-        resources.retain(|resource| !resource.node.is_nil_or_empty());
-    }
+    resources.drop_empty();
 }
 
 fn without_label(node: &Node) -> Node {

@@ -48,7 +48,7 @@ impl Transform for ImageTagTransformer {
             apply_all(&self.field_specs, &mut resource.node, &Leaf::Nothing, &mut set)
                 .map_err(|message| context.invalid(message))?;
         }
-        resources.retain(|resource| !resource.node.is_nil_or_empty());
+        resources.drop_empty();
         Ok(())
     }
 }

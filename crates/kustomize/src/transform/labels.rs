@@ -38,7 +38,7 @@ pub(super) fn set_pairs(
         apply_all(specs, &mut resource.node, &Leaf::Map, &mut |node| with_pairs(node, pairs))
             .map_err(|message| context.invalid(message))?;
     }
-    resources.retain(|resource| !resource.node.is_nil_or_empty());
+    resources.drop_empty();
     Ok(())
 }
 

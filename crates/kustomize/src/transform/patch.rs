@@ -146,7 +146,7 @@ impl PatchTransformer {
                 merge_into(resource, &patch, options, context)?;
             }
         }
-        resources.retain(|resource| !resource.node.is_nil_or_empty());
+        resources.drop_empty();
         Ok(())
     }
 }
@@ -230,8 +230,8 @@ fn nodes(patches: Vec<Resource>) -> Vec<Node> {
 }
 
 /// The one resource that has or had the name of a patch.
-fn find(resources: &Resources, id: &Id, schema: &Schema) -> Result<usize, String> {
-    let found = resources.by_any_id(schema, |other| other.same(id));
+fn find(resources: &mut Resources, id: &Id, schema: &Schema) -> Result<usize, String> {
+    let found = resources.by_any_name(id, schema);
     let problem = match found.as_slice() {
         [index] => return Ok(*index),
         [] => "no",

@@ -39,7 +39,7 @@ pub(super) fn merge_copies(
         merge_into(resource, &patch, options, context)?;
         renamed |= before.is_some_and(|before| before != resource.id(context.schema));
     }
-    resources.retain(|resource| !resource.node.is_nil_or_empty());
+    resources.drop_empty();
     if renamed { names_are_unique(context, resources) } else { Ok(()) }
 }
 
