@@ -1,3 +1,5 @@
+//! Merges, one quirk of the reference in each.
+
 #![allow(clippy::unwrap_used, reason = "in a test, whatever goes wrong ends it")]
 
 use super::apply;

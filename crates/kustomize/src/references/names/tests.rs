@@ -1,3 +1,5 @@
+//! Which name a reference gets, and which it keeps.
+
 #![allow(clippy::unwrap_used, reason = "in a test, whatever goes wrong ends it")]
 
 use super::*;

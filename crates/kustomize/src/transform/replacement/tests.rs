@@ -1,3 +1,5 @@
+//! What a replacement copies, where, and what it refuses.
+
 #![allow(clippy::unwrap_used, reason = "in a test, whatever goes wrong ends it")]
 
 use serde_json::Value;
