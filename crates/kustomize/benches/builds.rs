@@ -103,9 +103,12 @@ fn many_overlays(reference: &Reference) {
     }
 }
 
+/// Makes a tree with so many objects.
+type Make = fn(usize) -> Files;
+
 /// Many objects in one build: the time for each must not grow, and memory has a bound.
 fn many_objects(reference: &Reference) {
-    let cases: [(&str, fn(usize) -> Files); 3] = [
+    let cases: [(&str, Make); 3] = [
         ("objects with references", trees::large),
         ("objects with patches by regular expression", |objects| trees::patched(objects, 50)),
         ("generated ConfigMaps", trees::generated),
