@@ -24,9 +24,6 @@ use kustomize::{Kind, Options, Tree, build};
 use reference::{HASH_OF_NOTHING, Reference, hash};
 use trees::{Files, fleet, in_memory, overlay_dir};
 
-/// Makes the files of a tree of some size.
-type MakeTree = fn(usize) -> Files;
-
 const BASES: usize = 50;
 const OVERLAYS: usize = 1000;
 const OBJECTS: usize = 10_000;
@@ -106,9 +103,12 @@ fn many_overlays(reference: &Reference) {
     }
 }
 
+/// Makes a tree with so many objects.
+type Make = fn(usize) -> Files;
+
 /// Many objects in one build: the time for each must not grow, and memory has a bound.
 fn many_objects(reference: &Reference) {
-    let cases: [(&str, MakeTree); 3] = [
+    let cases: [(&str, Make); 3] = [
         ("objects with references", trees::large),
         ("objects with patches by regular expression", |objects| trees::patched(objects, 50)),
         ("generated ConfigMaps", trees::generated),

@@ -95,19 +95,26 @@ pub struct Build {
     /// What is deprecated or has no effect, in one line each.
     pub warnings: Vec<String>,
     /// The objects, their fields in the order in which they were written.
-    objects: Vec<Value>,
+    objects: Vec<node::Node>,
 }
 
 impl Build {
     /// The objects, in order.
     pub fn objects(&self) -> Vec<Value> {
-        self.objects.clone()
+        // That each has a value was checked when it was built.
+        self.objects.iter().map(|object| node::to_value(object).unwrap_or_default()).collect()
     }
 
     /// The text that `kustomize build` prints.
     pub fn to_yaml(&self) -> Result<String, Error> {
-        let documents = self.objects.iter().map(yaml::marshal).collect::<Result<Vec<String>, String>>();
-        Ok(documents.map_err(Error::Conflict)?.join("---\n"))
+        let mut text = String::new();
+        for (position, object) in self.objects.iter().enumerate() {
+            if position > 0 {
+                text.push_str("---\n");
+            }
+            yaml::marshal_into(&mut text, object).map_err(Error::Conflict)?;
+        }
+        Ok(text)
     }
 }
 

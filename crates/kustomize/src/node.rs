@@ -11,7 +11,7 @@ mod write;
 use std::sync::Arc;
 
 pub(crate) use read::{from_value, read_documents};
-pub(crate) use write::{to_value, to_yaml};
+pub(crate) use write::{check, to_value, to_yaml};
 
 /// A text that is cheap to clone.
 pub(crate) type Text = Arc<str>;

@@ -145,9 +145,10 @@ fn or<'a>(text: &'a str, other: &'a str) -> &'a str {
 fn sort_key(resource: &Resource, ranks: &Ranks<'_>) -> (i64, Kind, String) {
     let gvk = resource.gvk();
     let text = legacy_name(&gvk);
-    let is_core = &*gvk.kind == "Namespace" && gvk.group.is_empty();
-    let kind = if is_core { Kind::Core(Reverse(text)) } else { Kind::Other(text) };
     let place = ranks.get(&*gvk.kind).copied().unwrap_or_default();
+    // Among other kinds it has the place that its text gives it.
+    let is_core = place != 0 && &*gvk.kind == "Namespace" && gvk.group.is_empty();
+    let kind = if is_core { Kind::Core(Reverse(text)) } else { Kind::Other(text) };
     (place, kind, format!("{}|{}", or(resource.namespace(), "~X"), or(resource.name(), "~N")))
 }
 
@@ -212,6 +213,9 @@ mod tests {
             }),
         };
         assert_eq!(sorted(&text, &lists(&["C"], &["A"])).unwrap(), ["C c", "B b", "A a"]);
+        let namespaces = [object("v1", "Namespace", "n"), object("x.io/v1", "Z", "z"), text.clone()].concat();
+        let expected = ["Z z", "A a", "B b", "C c", "Namespace n"];
+        assert_eq!(sorted(&namespaces, &lists(&[], &[])).unwrap(), expected);
         let fifo = SortOptions { order: "fifo".to_owned(), legacy_sort_options: None };
         assert_eq!(sorted(&text, &fifo).unwrap(), ["A a", "B b", "C c"]);
         let wrong = SortOptions { order: "fifo".to_owned(), ..lists(&[], &[]) };

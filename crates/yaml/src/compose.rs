@@ -1,5 +1,6 @@
 //! From libyaml's events to nodes.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -16,17 +17,15 @@ pub fn compose(text: &str) -> Result<Vec<Node>, Error> {
         return Err(Error { line: 1, column: 1, message });
     }
     let body = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut input = body.as_bytes();
+    let ended = with_end(body);
+    let mut input = ended.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     parser.set_encoding(libyaml_safer::Encoding::Utf8);
-    let mut composer = Composer {
-        parser,
-        skipped: text.len() - body.len(),
-        end: text.len(),
-        anchors: HashMap::new(),
-        last: Mark::default(),
-    };
+    let last_line = (ended.len() > body.len()).then(|| body.rsplit('\n').next().unwrap_or(body));
+    let (skipped, end) = (text.len() - body.len(), text.len());
+    let last = Mark::default();
+    let mut composer = Composer { parser, skipped, end, last_line, anchors: HashMap::new(), last };
     let mut documents = vec![];
     loop {
         let event = composer.next()?;
@@ -42,12 +41,27 @@ pub fn compose(text: &str) -> Result<Vec<Node>, Error> {
     }
 }
 
+/// The text with a line end behind a last line that has none: this libyaml fails where a block of text ends there.
+fn with_end(text: &str) -> Cow<'_, str> {
+    let may_have_block = text.contains(['|', '>']);
+    if !may_have_block || text.is_empty() || text.ends_with('\n') {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(format!("{text}\n"))
+}
+
+fn is_block(style: ScalarStyle) -> bool {
+    matches!(style, ScalarStyle::Literal | ScalarStyle::Folded)
+}
+
 struct Composer<'a, 'b> {
     parser: Parser<&'a mut &'b [u8]>,
     /// Bytes of the byte order mark.
     skipped: usize,
     /// Bytes of the whole text.
     end: usize,
+    /// The last line of the text, if it got a line end.
+    last_line: Option<&'b str>,
     anchors: HashMap<String, Arc<Node>>,
     /// Where the last event ended.
     last: Mark,
@@ -79,7 +93,10 @@ impl Composer<'_, '_> {
                 let node = known.ok_or_else(|| at(start, format!("unknown anchor '{anchor}' referenced")))?;
                 (Data::Alias(node), None, None, end)
             }
-            EventData::Scalar { anchor, tag, value, style, .. } => {
+            EventData::Scalar { anchor, tag, mut value, style, .. } => {
+                if is_block(style) && self.is_added_end(end, &value) {
+                    value.pop();
+                }
                 (Data::Scalar { text: value, style: style_of(style) }, tag, anchor, end)
             }
             EventData::SequenceStart { anchor, tag, .. } => {
@@ -98,6 +115,19 @@ impl Composer<'_, '_> {
             self.anchors.insert(anchor, Arc::new(node.clone()));
         }
         Ok(node)
+    }
+
+    /// Whether the last line end of a block of text is the one that [`with_end`] has added.
+    fn is_added_end(&self, end: Mark, block: &str) -> bool {
+        let Some(last_line) = self.last_line else { return false };
+        let end = usize::try_from(end.index).unwrap_or(usize::MAX).saturating_add(self.skipped);
+        // A last line of blanks belongs to the block only if it is deeper than that; then the block has the rest of it.
+        let is_blank = |line: &str| !line.is_empty() && line.trim_matches(' ').is_empty();
+        let before = block.strip_suffix('\n').unwrap_or_default();
+        let is_in_block = !is_blank(last_line)
+            || before.ends_with('\n')
+            || before.rsplit('\n').next().is_some_and(is_blank);
+        end > self.end && is_in_block && block.ends_with('\n')
     }
 
     /// This libyaml counts bytes, unlike the C one.

@@ -20,7 +20,7 @@ pub use compose::compose;
 pub use emit::{emit, emit_documents, is_ambiguous, is_quoted};
 pub use node::{Data, Node, Style};
 pub use resolve::{Resolver, Scalar};
-pub use sigs::{PathStep, Spot, marshal, marshal_with_places};
+pub use sigs::{Emit, PathStep, Places, View, marshal, marshal_into, marshal_with_places};
 
 use serde_json::Value;
 

@@ -250,6 +250,13 @@ fn go_scalar(text: &str, resolver: Resolver) -> Scalar {
 }
 
 fn number(text: &str) -> Scalar {
+    // Most numbers are short and have no sign, and no zero that could stand for another base.
+    if text.len() < 18
+        && text.bytes().all(|byte| byte.is_ascii_digit())
+        && (text == "0" || !text.starts_with('0'))
+    {
+        return text.parse().map_or(Scalar::Text, Scalar::Int);
+    }
     let packed = text.replace('_', "");
     let (negative, digits) = match packed.as_bytes().first() {
         Some(b'-') => (true, &packed[1..]),

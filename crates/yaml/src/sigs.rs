@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt::Write as _;
 
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
 use crate::resolve::looks_like_float;
 
@@ -22,12 +22,56 @@ const NEXT_LINE: char = '\u{85}';
 const MERGE_KEY: &str = "<<";
 const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// What can be written: a tree of values, in whatever form it is kept.
+pub trait Emit: Sized {
+    /// What the value is. The error says why it has no form in JSON.
+    fn view(&self) -> Result<View<'_, Self>, String>;
+}
+
+/// A value, seen from outside.
+#[derive(Debug)]
+pub enum View<'v, T> {
+    /// Nothing.
+    Null,
+    /// A truth value.
+    Bool(bool),
+    /// A number.
+    Number(Number),
+    /// A string.
+    Text(Cow<'v, str>),
+    /// A list.
+    List(&'v [T]),
+    /// A map, every name once.
+    Map(Vec<(&'v str, &'v T)>),
+}
+
+impl Emit for Value {
+    fn view(&self) -> Result<View<'_, Self>, String> {
+        Ok(match self {
+            Self::Null => View::Null,
+            Self::Bool(flag) => View::Bool(*flag),
+            Self::Number(number) => View::Number(number.clone()),
+            Self::String(text) => View::Text(Cow::Borrowed(text)),
+            Self::Array(items) => View::List(items),
+            Self::Object(map) => View::Map(map.iter().map(|(name, value)| (name.as_str(), value)).collect()),
+        })
+    }
+}
+
 /// One document with a line end. The error names a text that the way through JSON does not survive.
-pub fn marshal(value: &Value) -> Result<String, String> {
-    let mut emitter = Emitter::default();
-    emitter.node(value, Place::Root)?;
+pub fn marshal<T: Emit>(value: &T) -> Result<String, String> {
+    let mut out = String::new();
+    marshal_into(&mut out, value)?;
+    Ok(out)
+}
+
+/// As [`marshal`], at the end of a text.
+pub fn marshal_into<T: Emit>(out: &mut String, value: &T) -> Result<(), String> {
+    let mut emitter = Emitter { out: std::mem::take(out), ..Emitter::default() };
+    let written = emitter.node(value, Place::Root);
     emitter.out.push('\n');
-    Ok(emitter.out)
+    *out = emitter.out;
+    written
 }
 
 /// One step from a value to a value in it.
@@ -39,11 +83,11 @@ pub enum PathStep {
     Item(usize),
 }
 
-/// A way from a document to a value, and the byte of the text at which that value begins.
-pub type Spot = (usize, Vec<PathStep>);
+/// The bytes at which values begin, and the ways to these.
+pub type Places = Vec<(usize, Vec<PathStep>)>;
 
 /// As [`marshal`], and for each value the byte at which it begins, with its key: parents before what is in them.
-pub fn marshal_with_places(value: &Value) -> Result<(String, Vec<Spot>), String> {
+pub fn marshal_with_places<T: Emit>(value: &T) -> Result<(String, Places), String> {
     let mut emitter = Emitter { places: Some(vec![]), ..Emitter::default() };
     emitter.node(value, Place::Root)?;
     emitter.out.push('\n');
@@ -82,7 +126,7 @@ struct Emitter {
     column: usize,
     /// The way to the current value, and where each value began, if somebody wants to know.
     path: Vec<PathStep>,
-    places: Option<Vec<Spot>>,
+    places: Option<Places>,
 }
 
 impl Emitter {
@@ -91,15 +135,20 @@ impl Emitter {
         self.column += text.chars().count();
     }
 
+    fn put_ascii(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.column += text.len();
+    }
+
     fn put_char(&mut self, character: char) {
         self.out.push(character);
         self.column += 1;
     }
 
     fn pad(&mut self, indent: usize) {
-        while self.column < indent {
-            self.put_char(' ');
-        }
+        let missing = indent.saturating_sub(self.column);
+        self.out.extend(std::iter::repeat_n(' ', missing));
+        self.column += missing;
     }
 
     fn new_line(&mut self, indent: usize) {
@@ -119,40 +168,38 @@ impl Emitter {
         self.path.pop();
     }
 
-    fn node(&mut self, value: &Value, place: Place) -> Result<(), String> {
-        match value {
-            Value::Object(map) if !map.is_empty() => self.mapping(map, place),
-            Value::Array(items) if !items.is_empty() => self.sequence(items, place),
+    fn node<T: Emit>(&mut self, value: &T, place: Place) -> Result<(), String> {
+        match value.view()? {
+            View::Map(fields) if !fields.is_empty() => self.mapping(fields, place),
+            View::List(items) if !items.is_empty() => self.sequence(items, place),
             scalar => {
                 if let Place::Value { .. } = place {
                     self.put_char(' ');
                 }
-                self.scalar(scalar, place.inner())
+                self.scalar(&scalar, place.inner())
             }
         }
     }
 
-    fn mapping(&mut self, map: &Map<String, Value>, place: Place) -> Result<(), String> {
+    fn mapping<T: Emit>(&mut self, mut fields: Vec<(&str, &T)>, place: Place) -> Result<(), String> {
         let indent = place.inner();
-        let mut keys: Vec<(Cow<'_, str>, &Value)> = Vec::with_capacity(map.len());
-        for (key, value) in map.iter().filter(|(key, _)| *key != MERGE_KEY) {
-            keys.push((read_key(key)?, value));
-        }
+        fields.retain(|(key, _)| *key != MERGE_KEY);
+        fields.iter().try_for_each(|(key, _)| check_key(key))?;
         // After a key the first field has a line of its own; elsewhere it stands where the map begins.
         let mut on_new_line = matches!(place, Place::Value { .. });
-        for (key, value) in sorted(keys) {
+        for (key, value) in sorted(fields) {
             if on_new_line {
                 self.new_line(indent);
             }
             on_new_line = true;
-            self.enter(|| PathStep::Field(key.to_string()));
-            if key.len() <= SIMPLE_KEY_LENGTH && !key.contains(is_break) {
-                self.text(&key, indent + 2, true);
+            self.enter(|| PathStep::Field(key.to_owned()));
+            if key.len() <= SIMPLE_KEY_LENGTH && (is_word(key) || !key.contains(is_break)) {
+                self.text(key, indent + 2, true);
                 self.put_char(':');
                 self.node(value, Place::Value { indent })?;
             } else {
                 self.put("? ");
-                self.text(&key, indent + 2, false);
+                self.text(key, indent + 2, false);
                 self.new_line(indent);
                 self.put(": ");
                 self.node(value, Place::LongValue { indent })?;
@@ -162,7 +209,7 @@ impl Emitter {
         Ok(())
     }
 
-    fn sequence(&mut self, items: &[Value], place: Place) -> Result<(), String> {
+    fn sequence<T: Emit>(&mut self, items: &[T], place: Place) -> Result<(), String> {
         // The items of a field stand at the field's own indent.
         let (indent, mut on_new_line) = match place {
             Place::Value { indent } => (indent, true),
@@ -181,20 +228,24 @@ impl Emitter {
         Ok(())
     }
 
-    fn scalar(&mut self, value: &Value, indent: usize) -> Result<(), String> {
+    fn scalar<T>(&mut self, value: &View<'_, T>, indent: usize) -> Result<(), String> {
         match value {
-            Value::Null => self.put("null"),
-            Value::Bool(flag) => self.put(if *flag { "true" } else { "false" }),
-            Value::Number(number) => self.put(&number_text(number)),
-            Value::String(text) => self.text(&read_text(text)?, indent, false),
-            Value::Array(_) => self.put("[]"),
-            Value::Object(_) => self.put("{}"),
+            View::Null => self.put("null"),
+            View::Bool(flag) => self.put(if *flag { "true" } else { "false" }),
+            View::Number(number) => self.put(&number_text(number)),
+            View::Text(text) if is_word(text) => self.put_ascii(text),
+            View::Text(text) => self.text(&read_text(text)?, indent, false),
+            View::List(_) => self.put("[]"),
+            View::Map(_) => self.put("{}"),
         }
         Ok(())
     }
 
     /// A string in the style that the text needs.
     fn text(&mut self, text: &str, indent: usize, simple_key: bool) {
+        if is_word(text) {
+            return self.put_ascii(text);
+        }
         let facts = Facts::of(text);
         if text.contains('\n') {
             if facts.block_allowed && !simple_key {
@@ -417,6 +468,15 @@ fn has_indicators(text: &str) -> bool {
     false
 }
 
+/// Whether a text is certainly written as it is, on one line; most are.
+fn is_word(text: &str) -> bool {
+    let (letters, others) =
+        (u8::is_ascii_alphabetic, |byte| matches!(byte, b'0'..=b'9' | b'-' | b'_' | b'.' | b'/'));
+    text.bytes().next().is_some_and(|first| letters(&first))
+        && text.bytes().all(|byte| letters(&byte) || others(byte))
+        && !is_known(text)
+}
+
 fn is_break(character: char) -> bool {
     matches!(character, '\n' | '\r' | NEXT_LINE | '\u{2028}' | '\u{2029}')
 }
@@ -428,6 +488,9 @@ fn is_printable(character: char) -> bool {
 
 /// A text after it was JSON that go-yaml read.
 fn read_text(text: &str) -> Result<Cow<'_, str>, String> {
+    if text.bytes().all(|byte| byte < 0x7f) {
+        return Ok(Cow::Borrowed(text));
+    }
     if let Some(control) = text.chars().find(|c| is_refused(*c)) {
         return Err(format!("control characters are not allowed: {control:?} in {text:?}"));
     }
@@ -451,7 +514,8 @@ fn read_text(text: &str) -> Result<Cow<'_, str>, String> {
     Ok(Cow::Owned(out))
 }
 
-fn read_key(key: &str) -> Result<Cow<'_, str>, String> {
+/// Whether a key comes through JSON as it is.
+fn check_key(key: &str) -> Result<(), String> {
     let too_long = || {
         let escaped = key.chars().filter(|c| matches!(c, '<' | '>' | '&')).count() * 5;
         serde_json::to_string(key).is_ok_and(|text| text.chars().count() + escaped > KEY_LIMIT)
@@ -459,7 +523,7 @@ fn read_key(key: &str) -> Result<Cow<'_, str>, String> {
     if key.contains(NEXT_LINE) || (key.len() > KEY_LIMIT / 6 && too_long()) {
         return Err(format!("the key {key:?} cannot be read again: it is too long or has a line end in it"));
     }
-    read_text(key)
+    read_text(key).map(drop)
 }
 
 /// The least integer of 64 bits with a sign, and what is above all without.
@@ -472,17 +536,20 @@ fn is_refused(character: char) -> bool {
 }
 
 /// Texts that are no strings without quotes.
-const KNOWN: [&str; 38] = [
-    "~", "null", "Null", "NULL", "true", "True", "TRUE", "false", "False", "FALSE", "y", "Y", "yes", "Yes",
-    "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF", ".nan", ".NaN", ".NAN", ".inf",
-    ".Inf", ".INF", "+.inf", "+.Inf", "+.INF", "-.inf", "-.Inf", "-.INF",
-];
+#[rustfmt::skip]
+fn is_known(text: &str) -> bool {
+    matches!(
+        text,
+        "~" | "null" | "Null" | "NULL" | "true" | "True" | "TRUE" | "false" | "False" | "FALSE" | "y" | "Y" | "yes"
+            | "Yes" | "YES" | "on" | "On" | "ON" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | ".nan"
+            | ".NaN" | ".NAN" | ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" | "-.inf" | "-.Inf" | "-.INF"
+    )
+}
 
 /// Whether go-yaml 2, and readers of YAML 1.1 with base 60, take a text without quotes for a string.
 fn is_string(text: &str) -> bool {
     let Some(first) = text.bytes().next() else { return false };
-    // All of them are short.
-    if text.len() <= 5 && KNOWN.contains(&text) {
+    if is_known(text) {
         return false;
     }
     match first {
@@ -646,23 +713,33 @@ fn float_text(float: f64) -> String {
     out
 }
 
-/// Keys in go-yaml's order. Its comparison is no order for some odd keys, which a sort of the standard library could
-/// refuse; this one takes any answers.
-fn sorted<'a>(mut keys: Vec<(Cow<'a, str>, &'a Value)>) -> Vec<(Cow<'a, str>, &'a Value)> {
+/// Fields in go-yaml's order of keys. Its comparison is no order for some odd keys, which a sort of the standard library
+/// could refuse; this one takes any answers.
+fn sorted<'a, T>(mut fields: Vec<(&'a str, &'a T)>) -> Vec<(&'a str, &'a T)> {
+    // Of such keys the order is that of their bytes.
+    let is_usual = |byte: u8| byte.is_ascii_alphabetic() || matches!(byte, b'-' | b'.' | b'/');
+    if fields.iter().all(|(key, _)| key.bytes().all(is_usual)) {
+        fields.sort_unstable_by_key(|(key, _)| *key);
+        return fields;
+    }
+    merge_sorted(fields)
+}
+
+fn merge_sorted<'a, T>(mut keys: Vec<(&'a str, &'a T)>) -> Vec<(&'a str, &'a T)> {
     if keys.len() < 2 {
         return keys;
     }
-    let right = sorted(keys.split_off(keys.len() / 2));
-    let left = sorted(keys);
+    let right = merge_sorted(keys.split_off(keys.len() / 2));
+    let left = merge_sorted(keys);
     if let (Some(last), Some(first)) = (left.last(), right.first())
-        && compare(&last.0, &first.0) != Ordering::Greater
+        && compare(last.0, first.0) != Ordering::Greater
     {
         return left.into_iter().chain(right).collect();
     }
     let mut merged = Vec::with_capacity(left.len() + right.len());
     let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
     while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
-        let next = if compare(&a.0, &b.0) == Ordering::Greater { right.next() } else { left.next() };
+        let next = if compare(a.0, b.0) == Ordering::Greater { right.next() } else { left.next() };
         merged.extend(next);
     }
     merged.extend(left.chain(right));

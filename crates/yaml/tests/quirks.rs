@@ -20,6 +20,24 @@ fn booleans_of_yaml_1_1_are_booleans_to_kubectl_only() {
     check("a: 'yes'\nb: !!str on", json!({"a": "yes", "b": "on"}), json!({"a": "yes", "b": "on"}));
 }
 
+/// A file may end in a block, without a line end. It is the same as go-yaml reads.
+#[test]
+fn blocks_that_end_with_the_text() {
+    for (text, expected) in [
+        ("|\n  x", "x"),
+        ("|+\n  x", "x"),
+        ("|-\n  x", "x"),
+        (">\n  x\n  y", "x y"),
+        ("|\n  x\n  ", "x\n"),
+        ("|+\n  x\n  ", "x\n"),
+        ("|\n  x \n  ", "x \n"),
+        ("|\n  x\n    ", "x\n  "),
+        ("|", ""),
+    ] {
+        check(&format!("a: {text}"), json!({"a": expected}), json!({"a": expected}));
+    }
+}
+
 #[test]
 fn keys_are_resolved_by_kubectl_only() {
     check("on: 1\nyes: 2", json!({"true": 2}), json!({"on": 1, "yes": 2}));

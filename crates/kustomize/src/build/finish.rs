@@ -1,11 +1,9 @@
 //! A build from its root to its objects: the walk, then what is done once and last.
 
-use serde_json::Value;
-
 use super::{Layer, Place, Target, Walk};
 use crate::file::Kustomization;
 use crate::load;
-use crate::node::{Node, to_value};
+use crate::node::{self, Node};
 use crate::order::SortOptions;
 use crate::origin::{self, ORIGIN, Origin, TRANSFORMATIONS};
 use crate::plugin::Transform as _;
@@ -94,7 +92,7 @@ pub(crate) fn root<'w>(
 }
 
 impl Walk<'_> {
-    fn objects(&mut self, target: &Target<'_>, options: Options) -> Result<Vec<Value>, Error> {
+    fn objects(&mut self, target: &Target<'_>, options: Options) -> Result<Vec<Node>, Error> {
         let asked = |name: &str| target.kustomization().build_metadata.iter().any(|other| other == name);
         let metadata = Metadata {
             origins: asked("originAnnotations"),
@@ -163,9 +161,10 @@ impl Walk<'_> {
         self.step(&Step { action, file, field, index: None, entry: "", plugin: None }, resources);
     }
 
-    fn object(&self, resource: &Resource) -> Result<Value, Error> {
+    fn object(&self, resource: &Resource) -> Result<Node, Error> {
         let failed = |message| Error::Conflict(format!("{}: {message}", resource.id(&self.schema)));
-        to_value(&resource.node).map_err(failed)
+        node::check(&resource.node).map_err(failed)?;
+        Ok(resource.node.clone())
     }
 }
 

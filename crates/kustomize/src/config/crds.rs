@@ -47,6 +47,9 @@ pub(crate) fn from_crds(
 fn from_definitions(definitions: &Map<String, Value>) -> Result<Config, String> {
     let mut names: Vec<&String> = definitions.keys().collect();
     names.sort();
+    for name in &names {
+        check(name, definitions.get(*name))?;
+    }
     let mut walk = Walk { definitions, config: Config::default(), kind: "", left: PROPERTY_LIMIT };
     for name in names {
         let Some(properties) = walk.properties(name) else { continue };
@@ -60,6 +63,22 @@ fn from_definitions(definitions: &Map<String, Value>) -> Result<Config, String> 
     Ok(walk.config)
 }
 
+fn check(name: &str, definition: Option<&Value>) -> Result<(), String> {
+    let is_map = |value: &Value| value.is_object() || value.is_null();
+    let schema = definition.and_then(|definition| schema_of(definition.as_object()?));
+    match (definition, schema) {
+        (Some(definition), _) if !is_map(definition) => {
+            Err(format!("the definition of '{name}' is not a map with a schema"))
+        }
+        (_, Some(schema)) if !is_map(schema) => Err(format!("the schema of '{name}' is not a map")),
+        _ => Ok(()),
+    }
+}
+
+fn schema_of(definition: &Map<String, Value>) -> Option<&Value> {
+    Some(definition.iter().find(|(field, _)| field.eq_ignore_ascii_case("schema"))?.1)
+}
+
 struct Walk<'d> {
     definitions: &'d Map<String, Value>,
     config: Config,
@@ -70,8 +89,7 @@ struct Walk<'d> {
 
 impl<'d> Walk<'d> {
     fn properties(&self, name: &str) -> Option<&'d Map<String, Value>> {
-        let definition = self.definitions.get(name)?.as_object()?;
-        let schema = definition.iter().find(|(field, _)| field.eq_ignore_ascii_case("schema"))?.1;
+        let schema = schema_of(self.definitions.get(name)?.as_object()?)?;
         schema.get("properties")?.as_object()
     }
 

@@ -3,7 +3,10 @@
 //! kustomize writes a resource by way of JSON: numbers take Go's shortest form, fields are sorted, comments and styles
 //! are gone. The text is that of sigs.k8s.io/yaml.
 
+use std::borrow::Cow;
+
 use serde_json::{Map as JsonMap, Number, Value};
+use yaml::{Emit, View};
 
 use super::{Node, Scalar, Tag, timestamp};
 
@@ -20,6 +23,34 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
             Value::Object(fields)
         }
     })
+}
+
+/// Whether a node has a JSON value; the error is that of [`to_value`].
+pub(crate) fn check(node: &Node) -> Result<(), String> {
+    match node {
+        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), .. }) => Ok(()),
+        Node::Scalar(scalar) => scalar_value(scalar).map(drop),
+        Node::List(items) => items.iter().try_for_each(check),
+        Node::Map(map) => map.iter().try_for_each(|(_, node)| check(node)),
+    }
+}
+
+impl Emit for Node {
+    fn view(&self) -> Result<View<'_, Self>, String> {
+        Ok(match self {
+            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, .. }) => {
+                View::Text(Cow::Borrowed(text))
+            }
+            Self::Scalar(scalar) => match scalar_value(scalar)? {
+                Value::Bool(flag) => View::Bool(flag),
+                Value::Number(number) => View::Number(number),
+                Value::String(text) => View::Text(Cow::Owned(text)),
+                _ => View::Null,
+            },
+            Self::List(items) => View::List(items),
+            Self::Map(map) => View::Map(map.iter().map(|(name, node)| (&**name, node)).collect()),
+        })
+    }
 }
 
 /// One document in kustomize's output form: fields sorted, two spaces, lists at the indent of their field.

@@ -74,11 +74,13 @@ impl Transform for ReplacementTransformer {
         let mut all = vec![];
         for (index, entry) in self.replacements.iter().enumerate() {
             let at = format!("replacements[{index}]");
+            // An empty list is as good as none here, other than in a file.
+            let targets = entry.targets.clone().filter(|targets| !targets.is_empty());
             if entry.path.is_empty() {
-                all.push((context.file.to_owned(), at, entry.clone()));
+                all.push((context.file.to_owned(), at, Replacement { targets, ..entry.clone() }));
                 continue;
             }
-            if entry.source.is_some() || entry.targets.as_ref().is_some_and(|targets| !targets.is_empty()) {
+            if entry.source.is_some() || targets.is_some() {
                 let message = "cannot specify both path and inline replacement";
                 return Err(context.invalid(format!("{at}: {message}")));
             }

@@ -2,7 +2,7 @@
 
 use yaml::{Data, Style};
 
-use crate::node::{Node, Scalar, Tag};
+use crate::node::{Node, Scalar, Tag, Text};
 
 /// A changed document. Quotes, blocks and flow style stay; comments stay where only scalars have changed.
 pub(super) fn yaml(before: &str, changed: &Node) -> Option<String> {
@@ -64,7 +64,7 @@ impl Writer<'_> {
                         self.spaces(indent);
                     }
                     let (key, value_was) = pair(old, name);
-                    self.scalar(&Scalar { text: name.clone(), tag: Tag::Str, quoted: false }, key, indent);
+                    self.key(name, key, indent);
                     self.out.push(':');
                     self.below(value, value_was, indent);
                 }
@@ -80,6 +80,8 @@ impl Writer<'_> {
             }
             _ => {
                 self.flow(node, old, indent);
+                // Nothing stands for null without a blank before it.
+                self.out.truncate(self.out.trim_end_matches(' ').len());
                 self.out.push('\n');
             }
         }
@@ -121,13 +123,19 @@ impl Writer<'_> {
                 for (position, (name, value)) in map.iter().enumerate() {
                     self.out.push_str(if position > 0 { ", " } else { "" });
                     let (key, value_was) = pair(old, name);
-                    self.scalar(&Scalar { text: name.clone(), tag: Tag::Str, quoted: false }, key, indent);
+                    self.key(name, key, indent);
                     self.out.push_str(": ");
                     self.flow(value, value_was, indent);
                 }
                 self.out.push('}');
             }
         }
+    }
+
+    /// A key stays as it was, and a new one is a string.
+    fn key(&mut self, name: &Text, old: Option<&yaml::Node>, indent: usize) {
+        let tag = if old.is_some() { Tag::Implicit } else { Tag::Str };
+        self.scalar(&Scalar { text: name.clone(), tag, quoted: false }, old, indent);
     }
 
     fn scalar(&mut self, scalar: &Scalar, old: Option<&yaml::Node>, indent: usize) {
@@ -140,8 +148,10 @@ impl Writer<'_> {
             Style::SingleQuoted if !text.chars().any(char::is_control) => {
                 self.out.push_str(&format!("'{}'", text.replace('\'', "''")));
             }
-            Style::Literal | Style::Folded => self.block(text, indent),
-            Style::Plain if text.contains('\n') => self.block(text, indent),
+            // The library writes every line end of a folded text twice, which makes it one more when it is read again.
+            Style::Folded => self.block('>', &text.replace('\n', "\n\n"), indent),
+            Style::Literal => self.block('|', text, indent),
+            Style::Plain if text.contains('\n') => self.block('|', text, indent),
             Style::Plain => self.plain(scalar),
             _ => self.double_quoted(text),
         }
@@ -171,16 +181,17 @@ impl Writer<'_> {
         self.out.push_str(&serde_json::Value::from(text).to_string());
     }
 
-    fn block(&mut self, text: &str, indent: usize) {
+    fn block(&mut self, sign: char, text: &str, indent: usize) {
         let indent = indent.max(2);
         let ends = text.len() - text.trim_end_matches('\n').len();
-        self.out.push('|');
+        self.out.push(sign);
         if text.starts_with([' ', '\n']) {
             self.out.push('2');
         }
         self.out.push_str(match ends {
             0 => "-",
             1 => "",
+            2 if sign == '>' => "",
             _ => "+",
         });
         for line in text.strip_suffix('\n').unwrap_or(text).split('\n') {
