@@ -39,6 +39,9 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use id::Id;
+use node::from_value;
+
 pub use error::Error;
 pub use explain::{Explanation, Line, Source, explain};
 pub use remote::{Fetch, Remote};
@@ -103,6 +106,24 @@ impl Build {
     pub fn objects(&self) -> Vec<Value> {
         // That each has a value was checked when it was built.
         self.objects.iter().map(|object| node::to_value(object).unwrap_or_default()).collect()
+    }
+
+    /// A file for each object, with the names that `kustomize build -o DIR` gives them: group, version, kind and name,
+    /// and the namespace before them where there are several.
+    pub fn files(&self) -> Result<Vec<(String, String)>, Error> {
+        let schema = schema::Schema::default();
+        let ids: Vec<Id> = self.objects.iter().map(|object| Id::of(&from_value(object), &schema)).collect();
+        let namespaced = ids.iter().filter(|id| !id.cluster_scoped);
+        let several = namespaced.map(Id::effective_namespace).collect::<BTreeSet<_>>().len() > 1;
+        let file = |(object, id): (&Value, &Id)| {
+            let gvk = [&id.gvk.group, &id.gvk.version, &id.gvk.kind];
+            let parts = gvk.into_iter().chain([&id.name]).map(|part| &**part).filter(|part| !part.is_empty());
+            let namespace = (several && !id.cluster_scoped).then(|| id.effective_namespace());
+            let parts: Vec<&str> = namespace.into_iter().chain(parts).collect();
+            let text = yaml::marshal(object).map_err(Error::Conflict)?;
+            Ok((format!("{}.yaml", parts.join("_").to_lowercase()), text))
+        };
+        self.objects.iter().zip(&ids).map(file).collect()
     }
 
     /// The text that `kustomize build` prints.

@@ -86,12 +86,12 @@ fn entries_that_are_not_what_they_should_be() {
     check(
         &[(FILE, "resources: [x.yaml]"), ("x.yaml", "kind: A\nmetadata: {name: n}\na: [1")],
         "",
-        "kustomization.yaml: accumulating resources: accumulating resources from 'x.yaml': MalformedYAMLError: yaml: line 4, column 1: did not find expected ',' or ']' in File: x.yaml",
+        "kustomization.yaml: accumulating resources: accumulating resources from 'x.yaml': MalformedYAMLError: yaml: line 3, column 6: did not find expected ',' or ']' in File: x.yaml",
     );
     check(
         &[(FILE, "a: [1")],
         "",
-        "MalformedYAMLError: yaml: line 2, column 1: did not find expected ',' or ']' in File: kustomization.yaml",
+        "MalformedYAMLError: yaml: line 1, column 6: did not find expected ',' or ']' in File: kustomization.yaml",
     );
     check(
         &[(FILE, "resources: [x.yaml]"), ("x.yaml", "apiVersion: v1\nkind: Pod\nmetadata: {namespace: n}")],

@@ -3,8 +3,13 @@
 #![expect(clippy::print_stdout, reason = "a command talks to people on standard output")]
 
 pub(crate) mod agent;
+pub(crate) mod build;
 pub(crate) mod demo;
+pub(crate) mod diff;
+mod fetch;
 pub(crate) mod node;
+mod paint;
+mod render;
 pub(crate) mod token;
 pub(crate) mod up;
 
@@ -29,6 +34,10 @@ enum Command {
     Demo(demo::Demo),
     /// Print an API token for a person (local mode)
     Token(token::Token),
+    /// Build a kustomization, as `kustomize build` does
+    Build(build::Build),
+    /// Compare what two kustomizations build
+    Diff(diff::Diff),
     /// Run the controllers of one cluster against any kubeconfig
     Agent(agent::Agent),
     /// Run pods for one cluster (started by the platform)
@@ -39,8 +48,10 @@ enum Command {
 /// Runs the chosen command to its end.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     logging();
-    // A node enters its namespaces before any thread exists, so it makes its own runtime.
+    // A node enters its namespaces before any thread exists, so it makes its own runtime; others need none.
     let command = match arguments.command {
+        Command::Build(command) => return command.run(),
+        Command::Diff(command) => return Ok(command.run()),
         Command::Node(command) => return command.run(),
         Command::Token(command) => return command.run(),
         other => other,
@@ -55,6 +66,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Agent(command) => runtime.block_on(command.run()),
         Command::Token(command) => command.run(),
         Command::Node(command) => command.run(),
+        Command::Build(command) => command.run(),
+        Command::Diff(command) => Ok(command.run()),
     };
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     code

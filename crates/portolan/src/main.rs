@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod data;
+mod directory;
 mod kubeconfig;
 mod listen;
 mod people;

@@ -1,8 +1,8 @@
 //! YAML as Kubernetes tools read and write it.
 //!
 //! `kubectl` and `kustomize` read the same text differently, and no YAML crate does what either of them does. This
-//! crate builds its own tree over the events of libyaml (the grammar that the Go library also ported) and resolves
-//! scalars with one of three [`Resolver`]s. The emitter quotes everything that a YAML 1.1 reader would not read back
+//! crate reads the grammar of libyaml, which their Go library follows as well, and resolves scalars with one of three
+//! [`Resolver`]s. The emitter quotes everything that a YAML 1.1 reader would not read back
 //! as a string.
 //!
 //! - [`parse`] and [`parse_documents`]: text to `serde_json::Value`.
@@ -13,6 +13,7 @@ mod compose;
 mod emit;
 mod node;
 mod resolve;
+mod scan;
 mod sigs;
 pub mod splice;
 

@@ -157,3 +157,36 @@ fn a_malformed_tag_is_an_error() {
         assert_eq!((error.line, error.message.is_empty()), (2, false), "{text:?}: {error}");
     }
 }
+
+fn the_grammar_is_that_of_libyaml() {
+    // What is more indented is not folded, and a block may end with the text.
+    check("a: >\n  b\n    c\n  d\n", json!({"a": "b\n  c\nd\n"}), json!({"a": "b\n  c\nd\n"}));
+    check("a: |+\n  b", json!({"a": "b"}), json!({"a": "b"}));
+    check("a: \"x\\\n  y\n\n  z\"", json!({"a": "xy\nz"}), json!({"a": "xy\nz"}));
+    // Comments may have tabs before them where other things may not.
+    check("a:\n  # b\n\t# c\n  d", json!({"a": "d"}), json!({"a": "d"}));
+    check(
+        "{a, b: c, ? d : e}",
+        json!({"a": null, "b": "c", "d": "e"}),
+        json!({"a": null, "b": "c", "d": "e"}),
+    );
+    check("[a: b, c]", json!([{"a": "b"}, "c"]), json!([{"a": "b"}, "c"]));
+    for text in [
+        "a: b: c",
+        "a: - b",
+        "a:\n\tb: c",
+        "- a\nb: c",
+        "a: \"b\" c",
+        "%YAML 1.2\n---\na",
+        "a: !x!y z",
+        "a: 'b",
+    ] {
+        assert!(parse(text, Resolver::Kyaml).is_err(), "{text:?}");
+    }
+}
+
+#[test]
+fn a_key_may_not_be_too_long() {
+    assert!(parse(&format!("{}: b", "a".repeat(1024)), Resolver::Kyaml).is_ok());
+    assert!(parse(&format!("{}: b", "a".repeat(1025)), Resolver::Kyaml).is_err());
+}

@@ -44,6 +44,7 @@ pub(crate) struct Case {
     pub(crate) dir: String,
 }
 
+#[allow(dead_code, reason = "for inputs that are shrunk")]
 pub(crate) fn plans() -> impl Strategy<Value = Plan> {
     let base = layer(1, 6, 3);
     (base, vec(layer(0, 3, 6), 0..4)).prop_map(|(base, others)| {
@@ -51,6 +52,23 @@ pub(crate) fn plans() -> impl Strategy<Value = Plan> {
         layers.extend(others);
         Plan { layers }
     })
+}
+
+/// A plan without a strategy behind it.
+#[allow(dead_code, reason = "for inputs that are not shrunk")]
+pub(crate) fn random(dice: &mut Dice) -> Case {
+    let layers = (0..=dice.below(3)).map(|index| {
+        let seeds = |dice: &mut Dice, count: usize| (0..count).map(|_| dice.next()).collect();
+        let objects = usize::from(index == 0) + dice.below(4);
+        let entries = dice.below(6);
+        Layer {
+            seed: dice.next(),
+            component: dice.once_in(8),
+            objects: seeds(dice, objects),
+            entries: seeds(dice, entries),
+        }
+    });
+    Plan { layers: layers.collect() }.case()
 }
 
 fn layer(at_least: usize, objects: usize, entries: usize) -> impl Strategy<Value = Layer> {
