@@ -40,6 +40,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use id::Id;
+use node::Node;
 
 pub use error::Error;
 pub use explain::{Explanation, Line, Source, explain};
@@ -97,7 +98,7 @@ pub struct Build {
     /// What is deprecated or has no effect, in one line each.
     pub warnings: Vec<String>,
     /// The objects, their fields in the order in which they were written.
-    objects: Vec<node::Node>,
+    objects: Vec<Node>,
 }
 
 impl Build {
@@ -114,7 +115,7 @@ impl Build {
         let ids: Vec<Id> = self.objects.iter().map(|object| Id::of(object, &schema)).collect();
         let namespaced = ids.iter().filter(|id| !id.cluster_scoped);
         let several = namespaced.map(Id::effective_namespace).collect::<BTreeSet<_>>().len() > 1;
-        let file = |(object, id): (&node::Node, &Id)| {
+        let file = |(object, id): (&Node, &Id)| {
             let gvk = [&id.gvk.group, &id.gvk.version, &id.gvk.kind];
             let parts = gvk.into_iter().chain([&id.name]).map(|part| &**part).filter(|part| !part.is_empty());
             let namespace = (several && !id.cluster_scoped).then(|| id.effective_namespace());

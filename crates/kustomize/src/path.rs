@@ -342,7 +342,10 @@ impl<'p> Pattern<'p> {
         {
             return Self::Text(text);
         }
-        Self::Regex(Regex::new(text).map_err(|error| error.to_string()))
+        // To Go, braces that are no repetition are just braces.
+        let literal = || Regex::new(&text.replace('{', "\\{").replace('}', "\\}"));
+        let regex = Regex::new(text).or_else(|error| literal().map_err(|_| error));
+        Self::Regex(regex.map_err(|error| error.to_string()))
     }
 
     fn is_in(&self, text: &str) -> Result<bool, String> {
@@ -423,6 +426,7 @@ mod tests {
         };
         check("a.[name=^x$].v", r#"{"a":[{"name":"x","v":"NEW"},{"name":"xy","v":2}]}"#, 1);
         check("a.[name=x].v", r#"{"a":[{"name":"x","v":"NEW"},{"name":"xy","v":"NEW"}]}"#, 2);
+        check("a.[name={x}].v", r#"{"a":[{"name":"x","v":1},{"name":"xy","v":2}]}"#, 0);
         check("a.*.v", r#"{"a":[{"name":"x","v":"NEW"},{"name":"xy","v":"NEW"}]}"#, 2);
         check("a.1", r#"{"a":[{"name":"x","v":1},"NEW"]}"#, 1);
         check("b.c", r#"{"a":[{"name":"x","v":1},{"name":"xy","v":2}]}"#, 0);

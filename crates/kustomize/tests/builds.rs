@@ -62,3 +62,21 @@ fn a_generated_name_reaches_its_references() {
     assert!(name.starts_with("a-m-") && name.len() == 14, "{name}");
     assert_eq!(built[0]["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"], name);
 }
+
+#[test]
+fn a_file_for_each_object_has_the_names_that_kustomize_gives() {
+    let files = [
+        ("kustomization.yaml", "resources: [a.yaml]\n"),
+        (
+            "a.yaml",
+            "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: Web, namespace: prod}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: web}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: prod}\n",
+        ),
+    ];
+    let built = build(&tree(&files), "", Options::default()).unwrap().files().unwrap();
+    let names: Vec<&str> = built.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(
+        names,
+        ["prod_apps_v1_deployment_web.yaml", "default_v1_service_web.yaml", "v1_namespace_prod.yaml"]
+    );
+    assert_eq!(built[2].1, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: prod\n");
+}

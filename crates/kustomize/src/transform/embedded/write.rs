@@ -23,13 +23,17 @@ fn has_comment(text: &str) -> bool {
     text.lines().any(|line| line.trim_start().starts_with('#') || line.contains(" #"))
 }
 
-/// The scalars that have another text; none where something else has changed.
-fn find_edits<'n>(old: &'n yaml::Node, new: &Node, edits: &mut Vec<(&'n yaml::Node, String)>) -> Option<()> {
+/// The scalars that have another text; none where something else has changed, or a block of text.
+fn find_edits<'n, 's>(
+    old: &'n yaml::Node,
+    new: &'s Node,
+    edits: &mut Vec<(&'n yaml::Node, &'s Scalar)>,
+) -> Option<()> {
     match (&old.data, new) {
-        (Data::Scalar { text, .. }, Node::Scalar(scalar)) => {
-            if **text != *scalar.text {
-                edits.push((old, scalar.text.to_string()));
-            }
+        (Data::Scalar { text, .. }, Node::Scalar(scalar)) if **text == *scalar.text => Some(()),
+        (Data::Scalar { style: Style::Literal | Style::Folded, .. }, _) => None,
+        (Data::Scalar { .. }, Node::Scalar(scalar)) if !scalar.text.contains('\n') => {
+            edits.push((old, scalar));
             Some(())
         }
         (Data::Sequence(old), Node::List(new)) if old.len() == new.len() => {
@@ -42,11 +46,16 @@ fn find_edits<'n>(old: &'n yaml::Node, new: &Node, edits: &mut Vec<(&'n yaml::No
     }
 }
 
-fn splice(before: &str, mut edits: Vec<(&yaml::Node, String)>) -> Option<String> {
+fn splice(before: &str, mut edits: Vec<(&yaml::Node, &Scalar)>) -> Option<String> {
     edits.sort_by_key(|(node, _)| std::cmp::Reverse(node.span.start));
-    edits
-        .into_iter()
-        .try_fold(before.to_owned(), |text, (node, new)| yaml::splice::replace(&text, node, &new))
+    edits.into_iter().try_fold(before.to_owned(), |text, (node, new)| {
+        let mut writer = Writer { before, out: text.get(..node.span.start)?.to_owned() };
+        if writer.out.ends_with([':', '-']) {
+            writer.out.push(' ');
+        }
+        writer.scalar(new, Some(node), 0);
+        Some(writer.out + text.get(node.span.end..)?)
+    })
 }
 
 struct Writer<'b> {

@@ -151,6 +151,7 @@ fn text_inside_of_text() {
     check(r#"{"b": {"c": 1}, "a": "<"}"#, "b.c", r#"{"a":"\u003c","b":{"c":8080}}"#);
     check("{\n  \"a\": 1\n}\n", "a", "{\n  \"a\": 8080\n}");
     check("b:\n    c: 1\na:\n  - 'x'\n  - {y: \"z\"}\n", "b.c", "b:\n  c: 8080\na:\n- 'x'\n- {y: \"z\"}");
+    check("a: 1 # why\nb: 2\n", "a", "a: 8080 # why\nb: 2");
     check("a: x # why\nb:\n  - 1\n", "a", "a: \"8080\" # why\nb:\n  - 1");
     let error = copied("{f: plain}", "data.number", "fieldPaths: [data.f.x]").unwrap_err();
     assert!(error.contains("unable to find field \"data.f.x\""), "{error}");
