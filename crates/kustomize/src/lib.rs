@@ -53,6 +53,8 @@ pub const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "K
 pub const DEPTH_LIMIT: usize = 50;
 /// Most resources of one build: well above the largest known deploy repositories.
 pub const RESOURCE_LIMIT: usize = 20_000;
+/// Most fields of one map: fields are looked up one after another, and no object that a cluster takes has so many.
+pub const FIELD_LIMIT: usize = 20_000;
 /// Largest file that is read, in bytes: bundles of definitions have a tenth of it, and an API server takes objects of
 /// 3 MiB at most.
 pub const FILE_SIZE_LIMIT: u64 = 32 << 20;

@@ -80,8 +80,8 @@ fn mutate(files: &mut Files, dice: &mut Dice) {
         0 | 1 => bytes(&text, dice),
         2 => swapped(&text, dice),
         3 => with_line(&text, dice, |line, _| format!("{line}\n{line}")),
-        4 => with_line(&text, dice, |line, dice| reindented(line, dice)),
-        5 => with_line(&text, dice, |line, dice| revalued(line, dice)),
+        4 => with_line(&text, dice, reindented),
+        5 => with_line(&text, dice, revalued),
         6 => with_line(&text, dice, |_, dice| nested(dice, 0)),
         _ => cut(&text, dice),
     };
@@ -139,7 +139,8 @@ fn revalued(line: &str, dice: &mut Dice) -> String {
 
 fn cut(text: &str, dice: &mut Dice) -> String {
     let (a, b) = (dice.below(text.len() + 1), dice.below(text.len() + 1));
-    let (from, to) = (text.floor_char_boundary(a.min(b)), text.floor_char_boundary(a.max(b)));
+    let whole = |at: usize| (0..=at).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let (from, to) = (whole(a.min(b)), whole(a.max(b)));
     if dice.once_in(2) { text[..from].to_owned() } else { format!("{}{}", &text[..from], &text[to..]) }
 }
 
@@ -176,9 +177,10 @@ fn deep_and_wide_texts_are_refused_in_time() {
     let bomb: String =
         (1..30).map(|n| format!("a{n}: &a{n} [{}]\n", format!("*a{},", n - 1).repeat(9))).collect();
     let bomb = format!("a0: &a0 x\n{bomb}");
-    let keys: String = (0..50_000).map(|n| format!("key{n}: {n}\n")).collect();
+    let keys = |count| (0..count).map(|n| format!("key{n}: {n}\n")).collect::<String>();
+    let (many, too_many) = (keys(12_000), keys(60_000));
     let quotes = format!("a: \"{}", "\\\"".repeat(200_000));
-    for text in [deep, steps, maps, bomb, keys, quotes] {
+    for text in [deep, steps, maps, bomb, many, too_many, quotes] {
         for file in ["kustomization.yaml", "a.yaml", "patch.yaml"] {
             let mut files = Files::from([
                 (

@@ -158,6 +158,7 @@ fn a_malformed_tag_is_an_error() {
     }
 }
 
+#[test]
 fn the_grammar_is_that_of_libyaml() {
     // What is more indented is not folded, and a block may end with the text.
     check("a: >\n  b\n    c\n  d\n", json!({"a": "b\n  c\nd\n"}), json!({"a": "b\n  c\nd\n"}));

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::{Map, Node, Scalar, Tag, Text};
+use crate::FIELD_LIMIT;
 
 const CORE: &str = "tag:yaml.org,2002:";
 
@@ -90,6 +91,9 @@ impl Reader {
         }
         for merge in merges {
             self.merge(merge, &mut fields, &mut seen)?;
+        }
+        if let Some((key, _)) = pairs.first().filter(|_| fields.len() > FIELD_LIMIT) {
+            return Err(key.error(format!("a map of {} fields, the limit is {FIELD_LIMIT}", fields.len())));
         }
         Ok(Node::Map(Arc::new(Map { fields })))
     }
