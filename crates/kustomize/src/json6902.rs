@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::node::{Node, Scalar, Tag, from_value, to_value};
+use crate::node::{Node, Scalar, Style, Tag, from_value, to_value};
 
 /// A patch, read.
 #[derive(Clone, Debug, PartialEq)]
@@ -329,7 +329,7 @@ fn through_json(node: &Node) -> Result<Node, String> {
 }
 
 fn is_unchanged(read: &Node, node: &Node) -> bool {
-    read.is_same(node) && read.as_scalar().map(|s| s.quoted) == node.as_scalar().map(|s| s.quoted)
+    read.is_same(node) && read.as_scalar().map(|s| s.style) == node.as_scalar().map(|s| s.style)
 }
 
 fn scalar_through_json(scalar: &Scalar) -> Result<Node, String> {
@@ -342,8 +342,8 @@ fn scalar_through_json(scalar: &Scalar) -> Result<Node, String> {
             other => return Ok(from_value(&other)),
         },
     };
-    let quoted = yaml::is_quoted(&text);
-    Ok(Node::Scalar(Scalar { text, tag: Tag::Str, quoted }))
+    let style = if yaml::is_quoted(&text) { Style::Quoted } else { Style::Plain };
+    Ok(Node::Scalar(Scalar { text, tag: Tag::Str, style }))
 }
 
 /// A number as go-yaml writes and reads a float.
@@ -465,6 +465,6 @@ mod tests {
         let object = Patch::read("[]").unwrap().apply(&node("{a: 1000000, b: \"x\", c: '8'}")).unwrap();
         let scalar = |name: &str| object.get(name).unwrap().as_scalar().unwrap();
         assert_eq!((&*scalar("a").text, &scalar("a").tag), ("1e+06", &Tag::Float));
-        assert!(!scalar("b").quoted && scalar("c").quoted);
+        assert!(!scalar("b").is_quoted() && scalar("c").is_quoted());
     }
 }

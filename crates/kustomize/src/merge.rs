@@ -7,7 +7,7 @@
 
 mod list;
 
-use crate::node::{Node, Tag};
+use crate::node::{Node, Scalar, Tag};
 use crate::schema::{Facts, Schema};
 
 const DIRECTIVE: &str = "$patch";
@@ -210,7 +210,7 @@ fn set_field(map: &mut Node, name: &str, old: Option<&Node>, outcome: Outcome) {
 }
 
 fn quotes(node: &Node) -> bool {
-    node.as_scalar().is_some_and(|scalar| scalar.quoted)
+    node.as_scalar().is_some_and(Scalar::is_quoted)
 }
 
 /// Reads and removes what `$patch` says of a map.

@@ -4,6 +4,7 @@
 //! the end: `0644`, `1.0` and `"8080"` have to survive until then. Lists and maps are shared and copied when they are
 //! changed, so that a base that many overlays use is read once and cloned for nothing.
 
+mod block;
 mod read;
 mod timestamp;
 mod write;
@@ -33,14 +34,25 @@ pub(crate) enum Tag {
     Other(Text),
 }
 
+/// How a scalar was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Style {
+    #[default]
+    Plain,
+    /// In single or double quotes.
+    Quoted,
+    /// As lines of text behind `|` or `>`.
+    Block,
+}
+
 /// A text and what it is.
 #[derive(Clone, Debug)]
 pub(crate) struct Scalar {
     pub(crate) text: Text,
     pub(crate) tag: Tag,
-    /// Written in quotes or as a block. A field keeps this when it gets another value, as in kyaml: `80` over
-    /// `"http"` is the string `"80"`. It makes no difference to equality.
-    pub(crate) quoted: bool,
+    /// A field keeps this when it gets another value, as in kyaml: `80` over `"http"` is the string `"80"`. It makes
+    /// no difference to equality.
+    pub(crate) style: Style,
 }
 
 /// Fields in their order; a name is there once.
@@ -66,6 +78,11 @@ impl PartialEq for Scalar {
 impl Eq for Scalar {}
 
 impl Scalar {
+    /// Written in quotes or as a block.
+    pub(crate) fn is_quoted(&self) -> bool {
+        self.style != Style::Plain
+    }
+
     /// The tag, with an implicit one resolved from the text.
     pub(crate) fn resolved_tag(&self) -> Tag {
         if self.tag != Tag::Implicit {
@@ -151,16 +168,16 @@ impl FromIterator<(Text, Node)> for Map {
 impl Node {
     /// A string, whatever it looks like.
     pub(crate) fn string(text: impl Into<Text>) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag: Tag::Str, quoted: false })
+        Self::Scalar(Scalar { text: text.into(), tag: Tag::Str, style: Style::Plain })
     }
 
     /// A scalar whose text decides what it is.
     pub(crate) fn implicit(text: impl Into<Text>) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag: Tag::Implicit, quoted: false })
+        Self::Scalar(Scalar { text: text.into(), tag: Tag::Implicit, style: Style::Plain })
     }
 
     pub(crate) fn tagged(text: impl Into<Text>, tag: Tag) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag, quoted: false })
+        Self::Scalar(Scalar { text: text.into(), tag, style: Style::Plain })
     }
 
     pub(crate) fn null() -> Self {
@@ -184,8 +201,9 @@ impl Node {
     /// Takes the quotes of the value that this one replaces, or has none as that one has none.
     pub(crate) fn take_quotes_of(&mut self, old: &Node) {
         let (Self::Scalar(new), Self::Scalar(old)) = (self, old) else { return };
-        new.quoted = old.quoted;
-        if new.quoted && matches!(new.tag, Tag::Implicit | Tag::Bool | Tag::Int | Tag::Float | Tag::Timestamp)
+        new.style = old.style;
+        if new.is_quoted()
+            && matches!(new.tag, Tag::Implicit | Tag::Bool | Tag::Int | Tag::Float | Tag::Timestamp)
         {
             new.tag = Tag::Str;
         }
@@ -195,10 +213,10 @@ impl Node {
     pub(crate) fn quote_if_ambiguous(&mut self) {
         let Self::Scalar(scalar) = self else { return };
         if matches!(scalar.tag, Tag::Implicit | Tag::Str)
-            && !scalar.quoted
+            && !scalar.is_quoted()
             && yaml::is_ambiguous(&scalar.text)
         {
-            scalar.quoted = true;
+            scalar.style = Style::Quoted;
             scalar.tag = Tag::Str;
         }
     }

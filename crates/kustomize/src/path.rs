@@ -359,7 +359,7 @@ impl<'p> Pattern<'p> {
 /// The text that a condition is matched against: the value as YAML, with its quotes.
 fn written(node: &Node) -> String {
     match node {
-        Node::Scalar(scalar) if !scalar.quoted => scalar.text.trim().to_owned(),
+        Node::Scalar(scalar) if !scalar.is_quoted() => scalar.text.trim().to_owned(),
         Node::Scalar(scalar) => format!("{:?}", &*scalar.text),
         _ => crate::node::to_yaml(node).unwrap_or_default().trim().to_owned(),
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Map, Node, Scalar, Tag, Text};
+use super::block::refolded;
+use super::{Map, Node, Scalar, Style, Tag, Text};
 use crate::FIELD_LIMIT;
 
 const CORE: &str = "tag:yaml.org,2002:";
@@ -141,9 +142,15 @@ fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
             _ => Tag::Other(tag.into()),
         },
         None if style == yaml::Style::Plain => {
-            Scalar { text: text.into(), tag: Tag::Implicit, quoted: false }.resolved_tag()
+            Scalar { text: text.into(), tag: Tag::Implicit, style: Style::Plain }.resolved_tag()
         }
         _ => Tag::Str,
     };
-    Scalar { text: text.into(), tag, quoted: style != yaml::Style::Plain }
+    let text = if style == yaml::Style::Folded { refolded(text).into() } else { text.into() };
+    let style = match style {
+        yaml::Style::Plain => Style::Plain,
+        yaml::Style::SingleQuoted | yaml::Style::DoubleQuoted => Style::Quoted,
+        yaml::Style::Literal | yaml::Style::Folded => Style::Block,
+    };
+    Scalar { text, tag, style }
 }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde_json::{Map as JsonMap, Number, Value};
 use yaml::{Emit, View};
 
-use super::{Node, Scalar, Tag, timestamp};
+use super::{Node, Scalar, Style, Tag, block, timestamp};
 
 /// The JSON value of a node, fields in their order. An error names the text that its tag does not allow.
 pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
@@ -28,7 +28,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
 /// Whether a node has a JSON value; the error is that of [`to_value`].
 pub(crate) fn check(node: &Node) -> Result<(), String> {
     match node {
-        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), .. }) => Ok(()),
+        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, style }) => check_text(text, *style),
         Node::Scalar(scalar) => scalar_value(scalar).map(drop),
         Node::List(items) => items.iter().try_for_each(check),
         Node::Map(map) => map.iter().try_for_each(|(_, node)| check(node)),
@@ -58,9 +58,15 @@ pub(crate) fn to_yaml(node: &Node) -> Result<String, String> {
     yaml::marshal(&to_value(node)?)
 }
 
+/// What is in quotes stays so.
+fn check_text(text: &str, style: Style) -> Result<(), String> {
+    if style == Style::Quoted { Ok(()) } else { block::check(text) }
+}
+
 fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     let text = &*scalar.text;
     if let Tag::Str | Tag::Other(_) = scalar.tag {
+        check_text(text, scalar.style)?;
         return Ok(Value::String(text.to_owned()));
     }
     if let Tag::Timestamp | Tag::Implicit = scalar.tag

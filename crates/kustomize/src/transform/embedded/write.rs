@@ -144,7 +144,7 @@ impl Writer<'_> {
     /// A key stays as it was, and a new one is a string.
     fn key(&mut self, name: &Text, old: Option<&yaml::Node>, indent: usize) {
         let tag = if old.is_some() { Tag::Implicit } else { Tag::Str };
-        self.scalar(&Scalar { text: name.clone(), tag, quoted: false }, old, indent);
+        self.scalar(&Scalar { text: name.clone(), tag, style: crate::node::Style::Plain }, old, indent);
     }
 
     fn scalar(&mut self, scalar: &Scalar, old: Option<&yaml::Node>, indent: usize) {
