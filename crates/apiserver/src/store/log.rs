@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
@@ -20,6 +21,10 @@ const LOG_LIMIT: u64 = 8 * 1024 * 1024;
 /// No record is larger: an object has 3 MiB at most. A larger length is damage.
 const RECORD_LIMIT: usize = 64 * 1024 * 1024;
 const HEADER: usize = 8;
+/// How long a lock is waited for: a program that the last owner was just starting holds it for a moment longer, from
+/// its fork until it is a program of its own.
+const PATIENCE: Duration = Duration::from_millis(500);
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a store cannot be opened. One line for the person who started the server.
 #[derive(Debug, thiserror::Error)]
@@ -207,10 +212,14 @@ impl Log {
 fn lock(dir: &Path) -> Result<File, OpenError> {
     let path = dir.join("lock");
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(at(&path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::InUse { path: dir.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path: dir.to_owned() }),
+            Err(TryLockError::Error(source)) => return Err(OpenError::Io { path, source }),
+        }
     }
 }
 
