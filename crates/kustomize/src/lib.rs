@@ -17,6 +17,7 @@ mod id;
 mod json;
 mod json6902;
 mod load;
+mod locate;
 mod merge;
 mod node;
 mod order;
@@ -44,6 +45,7 @@ use node::Node;
 
 pub use error::Error;
 pub use explain::{Explanation, Line, Source, explain};
+pub use locate::Place;
 pub use remote::{Fetch, Remote};
 pub use tree::{Kind, MemoryTree, Overlay, Tree, join};
 
