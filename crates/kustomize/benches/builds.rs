@@ -20,7 +20,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use kustomize::{Kind, Options, Tree, build};
+use kustomize::{Kind, MemoryTree, Options, Renderer, Tree, build};
 use reference::{HASH_OF_NOTHING, Reference, hash};
 use trees::{Files, fleet, in_memory, overlay_dir};
 
@@ -38,12 +38,14 @@ fn main() {
         ["memory", objects] => return memory(objects.parse().unwrap()),
         // For a profiler: nothing but builds.
         ["fleet", times] => return repeat(&fleet(BASES, OVERLAYS), OVERLAYS, times.parse().unwrap()),
+        ["renderer", times] => return again(&fleet(BASES, OVERLAYS), times.parse().unwrap()),
         ["large", times] => return repeat(&trees::large(OBJECTS), 0, times.parse().unwrap()),
         _ => {}
     }
     let reference = Reference::prepare();
     one_overlay(&reference);
     many_overlays(&reference);
+    overlays_again(&reference);
     many_objects(&reference);
 }
 
@@ -100,6 +102,44 @@ fn many_overlays(reference: &Reference) {
     for (name, command) in &reference.commands {
         let theirs = reference::process(command, &dir.path().join(overlay_dir(7)));
         line("1,000 overlays, each alone", ours / 1000, Some((name, theirs, 100.0)));
+    }
+}
+
+/// The same with one renderer, which keeps what it made; then again after changes.
+fn overlays_again(reference: &Reference) {
+    let files = fleet(BASES, OVERLAYS);
+    let dir = tempfile::tempdir().unwrap();
+    trees::write(&files, dir.path());
+    let dirs: Vec<String> = (0..OVERLAYS).map(overlay_dir).collect();
+    let (mut tree, mut renderer) = (in_memory(&files), Renderer::default());
+    let mut all = HASH_OF_NOTHING;
+    let mut render = |tree: &MemoryTree| {
+        let start = Instant::now();
+        for dir in &dirs {
+            all = hash(all, &renderer.render(tree, dir, Options::default()).unwrap().to_yaml().unwrap());
+        }
+        (start.elapsed(), renderer.counts().built, renderer.size())
+    };
+    let (time, _, size) = render(&tree);
+    let each = time / 1000;
+    line("1,000 overlays with one renderer", each, None);
+    if let Some(theirs) = reference.build("memory", dir.path(), &dirs) {
+        let other = ("the library (memory)", theirs.time / 1000, 20.0);
+        line("1,000 overlays with one renderer", each, Some(other));
+    }
+    for (name, command) in &reference.commands {
+        let theirs = reference::process(command, &dir.path().join(overlay_dir(7)));
+        line("1,000 overlays with one renderer", each, Some((name, theirs, 100.0)));
+    }
+    println!("the renderer keeps about {:.1} MiB", size as f64 / f64::from(1 << 20));
+    let (time, mut before, _) = render(&tree);
+    line("1,000 overlays again, nothing changed, texts written", time, None);
+    for path in ["overlays/team-0007/resources.yaml", "bases/app-07/service.yaml"] {
+        let text = tree.read(path).unwrap();
+        tree.insert(path, [&*text, b"# changed\n"].concat());
+        let (time, built, _) = render(&tree);
+        println!("1,000 overlays again, {path} changed: {time:.1?}, {} built", built - before);
+        before = built;
     }
 }
 
@@ -161,6 +201,19 @@ fn repeat(files: &Files, overlays: usize, times: usize) {
     for n in 0..times {
         let dir = if overlays == 0 { String::new() } else { overlay_dir(n % overlays) };
         drop(text(&tree, &dir));
+    }
+}
+
+/// The same with a renderer, a new one when all overlays were built.
+fn again(files: &Files, times: usize) {
+    let tree = in_memory(files);
+    let mut renderer = Renderer::default();
+    for n in 0..times {
+        if n % OVERLAYS == 0 {
+            renderer = Renderer::default();
+        }
+        let built = renderer.render(&tree, &overlay_dir(n % OVERLAYS), Options::default()).unwrap();
+        drop(built.to_yaml().unwrap());
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod enter;
 mod finish;
+mod share;
 mod steps;
 
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use crate::Error;
 use crate::config::{Config, from_crds};
 use crate::file::{Kustomization, Loaded};
 use crate::load;
+use crate::node::Text;
 use crate::origin::Origin;
 use crate::plugin::Context;
 use crate::plugins;
@@ -22,7 +24,8 @@ use crate::schema::Schema;
 use crate::trace::{Action, Step, Trace};
 use crate::tree::{Kind, shown};
 
-pub(crate) use finish::root;
+pub(crate) use finish::{root, root_knowing};
+pub(crate) use share::{KnownLayer, LayerKey};
 
 /// A build under way.
 pub(crate) struct Walk<'w> {
@@ -35,6 +38,8 @@ pub(crate) struct Walk<'w> {
     /// How many trees were fetched; a number tells them apart.
     trees: usize,
     warnings: Vec<String>,
+    /// Directories of the tree that were entered below the root, and how deep.
+    entered: Vec<(Text, usize)>,
 }
 
 /// Where a kustomization that is being built lies.
@@ -51,13 +56,13 @@ struct Target<'t> {
     reader: &'t Reader<'t>,
     tree: usize,
     dir: String,
-    loaded: Loaded,
+    loaded: Arc<Loaded>,
     /// Where it is, seen from the root of the build, if that is to be told.
     origin: Option<Origin>,
 }
 
 /// What a layer hands to the one that includes it.
-#[derive(Default)]
+#[derive(Clone, Debug, Default)]
 struct Layer {
     resources: Resources,
     config: Arc<Config>,

@@ -1,6 +1,7 @@
 //! The kustomization file: its fields, read strictly, older ones moved to their successors.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -8,8 +9,9 @@ use serde_json::{Map, Value};
 use crate::fieldspec::FieldSpec;
 use crate::generate::{ConfigMapGenerator, GeneratorOptions, SecretGenerator};
 use crate::order::SortOptions;
-use crate::reader::{Reader, text};
+use crate::reader::{Look, Reader, text};
 use crate::references::vars::Var;
+use crate::renderer::{COST, Parsed};
 use crate::transform::images::Image;
 use crate::transform::patch::PatchTransformer;
 use crate::transform::replacement::Replacement;
@@ -106,20 +108,37 @@ pub(crate) struct Loaded {
 
 impl Kustomization {
     /// Reads the kustomization of a directory.
-    pub(crate) fn load(reader: &Reader<'_>, dir: &str) -> Result<Loaded, Error> {
+    pub(crate) fn load(reader: &Reader<'_>, dir: &str) -> Result<Arc<Loaded>, Error> {
         let mut found = vec![];
         for name in FILE_NAMES {
             let path = if dir.is_empty() { name.to_owned() } else { format!("{dir}/{name}") };
             let followed = reader.follow(&path).filter(|followed| reader.permits(dir, followed));
-            let content = followed.map(|followed| reader.content(&path, &followed)).transpose()?.flatten();
-            found.extend(content.map(|content| (name, path, content)));
+            let Some(followed) = followed else { continue };
+            match reader.look(&path, &followed, |known, id| known.kustomizations.get(&(path.clone(), id)))? {
+                Look::Missing => {}
+                look => found.push((name, path, look)),
+            }
         }
-        let (name, file, content) = match found.len() {
+        let (name, file, look) = match found.len() {
             1 => found.swap_remove(0),
             0 => return Err(Error::NoKustomization { dir: shown(dir) }),
             _ => return Err(Error::ManyKustomizations { dir: shown(dir) }),
         };
-        let documents = yaml::parse_documents(text(&file, &content)?, yaml::Resolver::Kubectl)
+        let (content, id) = match look {
+            Look::Known(loaded) => return Ok(loaded),
+            Look::Content(content, id) => (content, id),
+            Look::Missing => return Err(Error::NoKustomization { dir: shown(dir) }),
+        };
+        let loaded = Arc::new(Self::parse(dir, file.clone(), name, &content)?);
+        reader.keep(id, |known, id| {
+            let (size, key) = (content.len(), (file, id));
+            known.kustomizations.insert(key, Parsed { what: loaded.clone(), size: size as u64 }, COST * size);
+        });
+        Ok(loaded)
+    }
+
+    fn parse(dir: &str, file: String, name: &'static str, content: &[u8]) -> Result<Loaded, Error> {
+        let documents = yaml::parse_documents(text(&file, content)?, yaml::Resolver::Kubectl)
             .map_err(|error| Error::Yaml { file: file.clone(), error })?;
         let (kustomization, mut warnings) = Self::read(documents.first().unwrap_or(&Value::Null), dir)
             .map_err(|message| Error::Invalid { file: file.clone(), message })?;

@@ -17,6 +17,7 @@ mod id;
 mod json;
 mod json6902;
 mod load;
+mod locate;
 mod merge;
 mod node;
 mod order;
@@ -27,6 +28,7 @@ mod plugins;
 mod reader;
 mod references;
 mod remote;
+mod renderer;
 mod resource;
 mod resources;
 mod schema;
@@ -44,8 +46,10 @@ use node::Node;
 
 pub use error::Error;
 pub use explain::{Explanation, Line, Source, explain};
+pub use locate::Place;
 pub use remote::{Fetch, Remote};
-pub use tree::{Kind, MemoryTree, Overlay, Tree, join};
+pub use renderer::{Counts, RENDERER_SIZE_LIMIT, Renderer};
+pub use tree::{ContentId, Kind, MemoryTree, Overlay, Tree, join};
 
 /// Names under which a directory's kustomization may be, in kustomize's order.
 pub const FILE_NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
@@ -66,7 +70,7 @@ pub const FILE_COUNT_LIMIT: usize = 100_000;
 pub const MANAGED_BY: &str = "kustomize-portolan";
 
 /// How to build.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Options {
     /// Files may also be read from outside of the kustomization's own directory (`--load-restrictor
     /// LoadRestrictionsNone`, which Flux sets), but never from outside of the tree.
@@ -81,7 +85,7 @@ pub struct Options {
 }
 
 /// In which order the objects come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Order {
     /// Depth first, as listed.
     #[default]
@@ -138,6 +142,13 @@ impl Build {
             yaml::marshal_into(&mut text, object).map_err(Error::Conflict)?;
         }
         Ok(text)
+    }
+
+    /// The bytes that it takes, about.
+    fn size(&self) -> usize {
+        const OVERHEAD: usize = 64;
+        let texts = self.read.iter().chain(&self.warnings).map(|text| text.len() + OVERHEAD);
+        self.objects.iter().map(node::Node::size).chain(texts).sum()
     }
 }
 

@@ -318,6 +318,21 @@ impl Node {
         }
     }
 
+    /// The bytes that it takes, about, as if nothing in it were shared.
+    pub(crate) fn size(&self) -> usize {
+        const OVERHEAD: usize = 16;
+        let text = |text: &Text| text.len() + OVERHEAD;
+        size_of::<Self>()
+            + match self {
+                Self::Scalar(scalar) => text(&scalar.text),
+                Self::List(items) => items.iter().map(Self::size).sum::<usize>() + OVERHEAD,
+                Self::Map(map) => {
+                    let field = |(name, node): (&Text, &Self)| size_of::<Text>() + text(name) + node.size();
+                    map.iter().map(field).sum::<usize>() + OVERHEAD
+                }
+            }
+    }
+
     /// Whether two nodes are the very same memory: then they are equal without a look.
     pub(crate) fn is_same(&self, other: &Node) -> bool {
         match (self, other) {

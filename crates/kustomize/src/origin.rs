@@ -10,7 +10,7 @@ pub(crate) const ORIGIN: &str = "config.kubernetes.io/origin";
 pub(crate) const TRANSFORMATIONS: &str = "alpha.config.kubernetes.io/transformations";
 
 /// A file, a generator or a transformer, as the `config.kubernetes.io/origin` annotation tells it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     pub(crate) path: String,
     pub(crate) repo: String,
@@ -20,7 +20,7 @@ pub(crate) struct Origin {
 }
 
 /// The configuration object of a generator or transformer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct ConfiguredBy {
     pub(crate) api_version: String,
     pub(crate) kind: String,

@@ -81,6 +81,11 @@ impl Resource {
         }
     }
 
+    /// The bytes that it takes, about.
+    pub(crate) fn size(&self) -> usize {
+        size_of::<Self>() + self.node.size() + self.previous.len() * size_of::<Previous>()
+    }
+
     pub(crate) fn gvk(&self) -> Gvk {
         Gvk::of(&self.node)
     }

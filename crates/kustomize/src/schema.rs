@@ -43,7 +43,41 @@ pub(crate) enum Facts<'a> {
     Custom(&'a Custom, &'a Value),
 }
 
+/// The state of a schema at a point of a build.
+#[derive(Clone, Debug)]
+pub(crate) struct SchemaState {
+    custom: Option<Arc<Custom>>,
+    decided: bool,
+    wanted: bool,
+    read: bool,
+}
+
+impl SchemaState {
+    /// Everything that it says, as long as it is the built-in schema.
+    pub(crate) fn flags_if_builtin(&self) -> Option<[bool; 3]> {
+        self.custom.is_none().then_some([self.decided, self.wanted, self.read])
+    }
+}
+
 impl Schema {
+    /// What a layer leaves behind, or finds.
+    pub(crate) fn state(&self) -> SchemaState {
+        SchemaState {
+            custom: self.custom.clone(),
+            decided: self.decided,
+            wanted: self.use_of_builtin.wanted.load(Ordering::Relaxed),
+            read: self.use_of_builtin.read.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Goes on from a state that a layer left behind.
+    pub(crate) fn recall(&mut self, state: &SchemaState) {
+        self.custom.clone_from(&state.custom);
+        self.decided = state.decided;
+        self.use_of_builtin.wanted.store(state.wanted, Ordering::Relaxed);
+        self.use_of_builtin.read.store(state.read, Ordering::Relaxed);
+    }
+
     /// Takes a kustomization's `openapi` field and the file that its `path` names. `top` is for the kustomization that
     /// is built; below it the field counts only if none above or before has said something.
     pub(crate) fn set(

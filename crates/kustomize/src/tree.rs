@@ -1,16 +1,36 @@
 //! What a build reads from: a tree of files, given by the caller.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
 /// What is at a path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
     /// A file.
     File,
     /// A directory.
     Directory,
+}
+
+/// What tells one content of a file from another: equal ids mean equal content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ContentId([u8; 32]);
+
+impl ContentId {
+    /// The id of a content that nothing better is known about: its SHA-256.
+    pub fn of(content: &[u8]) -> Self {
+        Self::from_digest(digest(&SHA256, content).as_ref())
+    }
+
+    /// From a digest that somebody keeps anyway, such as the id of a Git blob: up to 32 bytes.
+    pub fn from_digest(digest: &[u8]) -> Self {
+        let mut id = [0; 32];
+        id.iter_mut().zip(digest).for_each(|(to, from)| *to = *from);
+        Self(id)
+    }
 }
 
 /// Files by their paths: relative to the root, `/` between names, no `.` or `..`, `""` for the root.
@@ -30,6 +50,14 @@ pub trait Tree {
         None
     }
 
+    /// What tells the content of a file from any other; none when there is no file of that path. A [`Renderer`] asks for
+    /// it instead of reading what it has read before, so a tree that knows ids without reading does well to say them.
+    ///
+    /// [`Renderer`]: crate::Renderer
+    fn id(&self, path: &str) -> Option<ContentId> {
+        self.read(path).map(|content| ContentId::of(&content))
+    }
+
     /// The path with every symbolic link on it followed; the same path where there are none. None when a link leads out
     /// of the root or nowhere. A build follows each path before it asks for anything else about it.
     fn follow(&self, path: &str) -> Option<String> {
@@ -43,19 +71,39 @@ const LINK_LIMIT: usize = 40;
 /// Files in memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryTree {
-    files: BTreeMap<String, Bytes>,
+    files: BTreeMap<String, File>,
     links: BTreeMap<String, String>,
+}
+
+/// A file in memory.
+#[derive(Clone, Debug)]
+struct File {
+    content: Bytes,
+    /// Computed when it is first asked for.
+    id: OnceLock<ContentId>,
+}
+
+impl File {
+    fn new(content: Bytes) -> Self {
+        Self { content, id: OnceLock::new() }
+    }
 }
 
 impl MemoryTree {
     /// From paths and contents.
     pub fn new(files: impl IntoIterator<Item = (String, Bytes)>) -> Self {
-        Self { files: files.into_iter().collect(), links: BTreeMap::new() }
+        let files = files.into_iter().map(|(path, content)| (path, File::new(content)));
+        Self { files: files.collect(), links: BTreeMap::new() }
     }
 
     /// Adds or replaces a file.
     pub fn insert(&mut self, path: impl Into<String>, content: impl Into<Bytes>) {
-        self.files.insert(path.into(), content.into());
+        self.files.insert(path.into(), File::new(content.into()));
+    }
+
+    /// Takes a file away.
+    pub fn remove(&mut self, path: &str) {
+        self.files.remove(path);
     }
 
     /// Adds a symbolic link; the target is as `readlink` gives it, relative to the link's directory.
@@ -72,7 +120,7 @@ impl MemoryTree {
 
 impl Tree for MemoryTree {
     fn read(&self, path: &str) -> Option<Bytes> {
-        self.files.get(path).cloned()
+        self.files.get(path).map(|file| file.content.clone())
     }
 
     fn kind(&self, path: &str) -> Option<Kind> {
@@ -94,7 +142,11 @@ impl Tree for MemoryTree {
     }
 
     fn size(&self, path: &str) -> Option<u64> {
-        self.files.get(path).map(|content| content.len() as u64)
+        self.files.get(path).map(|file| file.content.len() as u64)
+    }
+
+    fn id(&self, path: &str) -> Option<ContentId> {
+        self.files.get(path).map(|file| *file.id.get_or_init(|| ContentId::of(&file.content)))
     }
 
     fn follow(&self, path: &str) -> Option<String> {
@@ -145,6 +197,10 @@ impl Tree for Overlay<'_> {
 
     fn size(&self, path: &str) -> Option<u64> {
         if path == self.path { Some(self.content.len() as u64) } else { self.base.size(path) }
+    }
+
+    fn id(&self, path: &str) -> Option<ContentId> {
+        if path == self.path { Some(ContentId::of(&self.content)) } else { self.base.id(path) }
     }
 
     fn follow(&self, path: &str) -> Option<String> {

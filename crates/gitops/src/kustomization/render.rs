@@ -38,8 +38,8 @@ pub(crate) fn render(
         .ok_or_else(|| RenderError::NoPath(spec.path.clone()))?;
     let Some(overlay) = kustomization_file(tree, &dir, spec)? else { return Ok(vec![]) };
     let options = kustomize::Options { unrestricted: true, ..kustomize::Options::default() };
-    let built =
-        kustomize::build(&overlay, &dir, options).map_err(|error| RenderError::Build(error.to_string()))?;
+    let built = kustomize::build(&overlay, &dir, options)
+        .map_err(|error| RenderError::Build(error.located(&overlay)))?;
     let always = spec.post_build.substitute_strategy.as_deref() == Some("Always");
     let mut objects = built.objects();
     if always || !variables.is_empty() {

@@ -29,7 +29,10 @@ impl Walk<'_> {
         let dir = local(target, path)?;
         self.check_cycle(target.tree, &dir)?;
         let place = Place { tree: target.tree, dir, remote: None };
-        self.below(target, path, target.reader, place, layer, component)
+        if component {
+            return self.below(target, path, target.reader, place, layer, true);
+        }
+        self.included(target, path, place)
     }
 
     fn enter_remote(
@@ -61,7 +64,7 @@ impl Walk<'_> {
         self.below(target, &path, &reader, place, layer, component)
     }
 
-    fn below(
+    pub(super) fn below(
         &mut self,
         from: &Target<'_>,
         path: &str,
@@ -77,8 +80,8 @@ impl Walk<'_> {
             },
             other => other,
         };
-        let mut loaded = Kustomization::load(reader, &place.dir).map_err(missing)?;
-        self.warnings.append(&mut loaded.warnings);
+        let loaded = Kustomization::load(reader, &place.dir).map_err(missing)?;
+        self.warnings.extend_from_slice(&loaded.warnings);
         let origin = from.origin.as_ref().map(|origin| origin.append(path));
         let target = Target { reader, tree: place.tree, dir: place.dir.clone(), loaded, origin };
         self.set_schema(&target, false)?;
@@ -92,6 +95,7 @@ impl Walk<'_> {
                 "accumulating resources: expected kind != '{COMPONENT}' for path '{dir}'"
             )));
         }
+        self.entered.push((place.dir.as_str().into(), self.stack.len()));
         self.stack.push(place);
         let layer = self.layer(&target, layer);
         self.stack.pop();

@@ -1,5 +1,7 @@
 //! A build from its root to its objects: the walk, then what is done once and last.
 
+use std::cell::RefCell;
+
 use super::{Layer, Place, Target, Walk};
 use crate::file::Kustomization;
 use crate::load;
@@ -10,6 +12,7 @@ use crate::plugin::Transform as _;
 use crate::reader::Reader;
 use crate::references::names;
 use crate::remote::Fetch;
+use crate::renderer::{Known, Seen, without_repetition};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::schema::Schema;
@@ -63,6 +66,32 @@ pub(crate) fn root<'w>(
     trace: Option<&'w mut (dyn Trace + 'w)>,
 ) -> Result<Build, Error> {
     let reader = Reader::new(tree, options.unrestricted, fetch);
+    let (objects, warnings) = walk(&reader, dir, options, fetch, trace)?;
+    Ok(Build { read: reader.finish().0, warnings, objects })
+}
+
+/// As [`root`], with what is known from other builds, and what this one has seen.
+pub(crate) fn root_knowing(
+    tree: &dyn Tree,
+    dir: &str,
+    options: Options,
+    known: &RefCell<Known>,
+) -> Result<(Build, Vec<Seen>), Error> {
+    let reader = Reader::knowing(tree, options.unrestricted, known);
+    let (objects, warnings) = walk(&reader, dir, options, None, None)?;
+    let (read, mut seen) = reader.finish();
+    without_repetition(&mut seen);
+    Ok((Build { read, warnings, objects }, seen))
+}
+
+/// The objects and the warnings.
+fn walk<'w>(
+    reader: &Reader<'_>,
+    dir: &str,
+    options: Options,
+    fetch: Option<&'w dyn Fetch>,
+    trace: Option<&'w mut (dyn Trace + 'w)>,
+) -> Result<(Vec<Node>, Vec<String>), Error> {
     let followed = reader.follow(dir);
     match followed.as_deref().and_then(|dir| reader.kind(dir)) {
         Some(Kind::Directory) => {}
@@ -72,23 +101,21 @@ pub(crate) fn root<'w>(
         None => return Err(Error::NotDirectory { dir: shown(dir), reason: "no such file or directory" }),
     }
     let dir = followed.unwrap_or_default();
-    let (objects, warnings) = {
-        let mut walk = Walk {
-            fetch,
-            trace,
-            schema: Schema::default(),
-            stack: vec![Place { tree: 0, dir: dir.clone(), remote: None }],
-            trees: 0,
-            warnings: vec![],
-        };
-        let mut loaded = Kustomization::load(&reader, &dir)?;
-        walk.warnings.append(&mut loaded.warnings);
-        let origin = (!loaded.kustomization.build_metadata.is_empty()).then(Origin::default);
-        let target = Target { reader: &reader, tree: 0, dir, loaded, origin };
-        walk.set_schema(&target, true)?;
-        (walk.objects(&target, options)?, walk.warnings)
+    let loaded = Kustomization::load(reader, &dir)?;
+    let mut walk = Walk {
+        fetch,
+        trace,
+        schema: Schema::default(),
+        stack: vec![Place { tree: 0, dir: dir.clone(), remote: None }],
+        trees: 0,
+        warnings: loaded.warnings.clone(),
+        entered: vec![],
     };
-    Ok(Build { read: reader.into_read(), warnings, objects })
+    let origin = (!loaded.kustomization.build_metadata.is_empty()).then(Origin::default);
+    let target = Target { reader, tree: 0, dir, loaded, origin };
+    walk.set_schema(&target, true)?;
+    let objects = walk.objects(&target, options)?;
+    Ok((objects, walk.warnings))
 }
 
 impl Walk<'_> {

@@ -144,7 +144,7 @@ impl Place {
     }
 
     fn failure(&self, error: &kustomize::Error) -> anyhow::Error {
-        let mut text = self.readable(&error.to_string());
+        let mut text = self.readable(&error.located(&self.tree));
         for failure in self.tree.failures() {
             text.push_str(&format!(" (cannot read {failure})"));
         }
