@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::fieldspec::{FieldSpec, Leaf, apply_all, replaced, wrong_kind};
+use crate::fieldspec::{FieldSpec, Leaf, Specs, apply_all, replaced, wrong_kind};
 use crate::node::{Node, Tag};
 use crate::plugin::{Context, Transform};
 use crate::resources::Resources;
@@ -15,7 +15,7 @@ use crate::resources::Resources;
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct LabelTransformer {
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
 }
 
 impl Transform for LabelTransformer {
