@@ -11,7 +11,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub(crate) use read::{from_value, read_documents};
+pub(crate) use read::{check_key, from_value, read_documents, read_embedded};
 pub(crate) use write::{check, to_value, to_yaml};
 
 /// A text that is cheap to clone.
@@ -41,8 +41,10 @@ pub(crate) enum Style {
     Plain,
     /// In single or double quotes.
     Quoted,
-    /// As lines of text behind `|` or `>`.
+    /// As lines of text behind `|`.
     Block,
+    /// Behind `>`.
+    Folded,
 }
 
 /// A text and what it is.
