@@ -3,35 +3,40 @@
 
 mod builtin;
 mod crds;
+mod derived;
 
 use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
-use crate::fieldspec::{FieldSpec, merge_specs};
+use crate::fieldspec::{Specs, merge_specs};
 use crate::id::Gvk;
 use crate::order::kind_rank;
 use crate::reader::Reader;
 use crate::{Error, json};
 
 pub(crate) use crds::from_crds;
+use derived::Derived;
 
 /// The field specs of each transformation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct Config {
-    pub(crate) name_prefix: Vec<FieldSpec>,
-    pub(crate) name_suffix: Vec<FieldSpec>,
-    pub(crate) namespace: Vec<FieldSpec>,
-    pub(crate) common_labels: Vec<FieldSpec>,
-    pub(crate) labels: Vec<FieldSpec>,
-    pub(crate) template_labels: Vec<FieldSpec>,
-    pub(crate) volume_claim_template_labels: Vec<FieldSpec>,
-    pub(crate) common_annotations: Vec<FieldSpec>,
+    pub(crate) name_prefix: Specs,
+    pub(crate) name_suffix: Specs,
+    pub(crate) namespace: Specs,
+    pub(crate) common_labels: Specs,
+    pub(crate) labels: Specs,
+    pub(crate) template_labels: Specs,
+    pub(crate) volume_claim_template_labels: Specs,
+    pub(crate) common_annotations: Specs,
     pub(crate) name_reference: Vec<NameReference>,
-    pub(crate) var_reference: Vec<FieldSpec>,
-    pub(crate) images: Vec<FieldSpec>,
-    pub(crate) replicas: Vec<FieldSpec>,
+    pub(crate) var_reference: Specs,
+    pub(crate) images: Specs,
+    pub(crate) replicas: Specs,
+    /// Has to be forgotten when anything else changes.
+    #[serde(skip)]
+    pub(crate) derived: Derived,
 }
 
 /// A kind that has names, and the fields that hold them.
@@ -42,7 +47,7 @@ pub(crate) struct NameReference {
     pub(crate) version: String,
     pub(crate) kind: String,
     /// The fields, in objects of the kinds that refer to this one.
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
 }
 
 impl NameReference {
@@ -110,6 +115,7 @@ impl Config {
     }
 
     fn add(&mut self, more: &Self) -> Result<(), String> {
+        self.derived = Derived::default();
         let lists = [
             ("NamePrefix", &mut self.name_prefix, &more.name_prefix),
             ("NameSuffix", &mut self.name_suffix, &more.name_suffix),
@@ -150,6 +156,7 @@ impl Config {
 
     /// The order in which kustomize applies the specs: of two that concern the same field the first one decides.
     fn sort(&mut self) {
+        self.derived = Derived::default();
         for list in [
             &mut self.name_prefix,
             &mut self.name_suffix,
@@ -163,7 +170,7 @@ impl Config {
             &mut self.images,
             &mut self.replicas,
         ] {
-            list.sort_by_cached_key(|spec| order_of(&spec.group, &spec.version, &spec.kind));
+            list.to_mut().sort_by_cached_key(|spec| order_of(&spec.group, &spec.version, &spec.kind));
         }
         self.name_reference.sort_by_cached_key(|name| order_of(&name.group, &name.version, &name.kind));
     }
@@ -212,7 +219,7 @@ mod tests {
         assert_eq!(config.name_prefix.len(), 2);
         assert_eq!(config.name_reference.len(), Config::builtin().name_reference.len() + 1);
         let of_config_maps = config.name_reference.iter().find(|name| name.kind == "ConfigMap").unwrap();
-        assert_eq!(of_config_maps.field_specs.last().unwrap().path, "spec/configMap");
+        assert_eq!(&*of_config_maps.field_specs.last().unwrap().path, "spec/configMap");
         assert_eq!(config.name_reference.last().unwrap().kind, "X");
     }
 

@@ -1,11 +1,17 @@
 //! Field specs: which field of which kinds a transformation concerns, and the walk to it.
 
-use std::borrow::Cow;
+mod path;
+
+use std::ops::Deref;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::id::{Gvk, split_api_version};
-use crate::node::{Node, Tag, Text};
+use crate::node::{Map, Node, Tag, Text};
+use path::Name;
+
+pub(crate) use path::Path;
 
 /// A field of some kinds. The path has `/` between names (`\/` is a slash in a name) and passes through lists by
 /// itself; a name that ends in `[]` says that the field is a list.
@@ -15,9 +21,34 @@ pub(crate) struct FieldSpec {
     pub(crate) group: String,
     pub(crate) version: String,
     pub(crate) kind: String,
-    pub(crate) path: String,
+    pub(crate) path: Path,
     /// Whether missing maps on the way, and the field, are made.
     pub(crate) create: bool,
+}
+
+/// Field specs that many share: cloning them is cheap.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(from = "Vec<FieldSpec>")]
+pub(crate) struct Specs(Arc<Vec<FieldSpec>>);
+
+impl Specs {
+    pub(crate) fn to_mut(&mut self) -> &mut Vec<FieldSpec> {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl From<Vec<FieldSpec>> for Specs {
+    fn from(specs: Vec<FieldSpec>) -> Self {
+        Self(Arc::new(specs))
+    }
+}
+
+impl Deref for Specs {
+    type Target = [FieldSpec];
+
+    fn deref(&self) -> &[FieldSpec] {
+        &self.0
+    }
 }
 
 /// What a spec with `create` makes at the end of its path.
@@ -36,7 +67,7 @@ pub(crate) type Set<'a> = dyn FnMut(&Node) -> Result<Option<Node>, String> + 'a;
 impl FieldSpec {
     pub(crate) fn new(group: &str, version: &str, kind: &str, path: &str, create: bool) -> Self {
         let (group, version) = (group.to_owned(), version.to_owned());
-        Self { group, version, kind: kind.to_owned(), path: path.to_owned(), create }
+        Self { group, version, kind: kind.to_owned(), path: path.into(), create }
     }
 
     pub(crate) fn gvk(&self) -> Gvk {
@@ -49,33 +80,45 @@ impl FieldSpec {
         fits(&self.kind, &gvk.kind) && fits(&self.group, &gvk.group) && fits(&self.version, &gvk.version)
     }
 
+    /// Whether the spec is about all that another one, taken literally, is about.
+    fn covers(&self, other: &Self) -> bool {
+        let fits = |pattern: &str, text: &str| pattern.is_empty() || pattern == text;
+        fits(&self.kind, &other.kind)
+            && fits(&self.group, &other.group)
+            && fits(&self.version, &other.version)
+    }
+
     /// Whether the spec is about an object's kind.
     pub(crate) fn selects_object(&self, object: &Node) -> bool {
-        if !self.kind.is_empty() && self.kind != object.text_at(&["kind"]) {
+        self.concerns(object.text_at(&["apiVersion"]), object.text_at(&["kind"]))
+    }
+
+    fn concerns(&self, api_version: &str, kind: &str) -> bool {
+        if !self.kind.is_empty() && self.kind != kind {
             return false;
         }
         if self.group.is_empty() && self.version.is_empty() {
             return true;
         }
-        let (group, version) = split_api_version(object.text_at(&["apiVersion"]));
+        let (group, version) = split_api_version(api_version);
         (self.group.is_empty() || self.group == group) && (self.version.is_empty() || self.version == version)
     }
 
     /// Calls `set` for every node at this path, if the object is of the kind. Only what changes is copied.
     pub(crate) fn apply(&self, object: &mut Node, leaf: &Leaf, set: &mut Set<'_>) -> Result<(), String> {
-        if !self.selects_object(object) {
-            return Ok(());
-        }
-        let path = split_path(&self.path);
+        if self.selects_object(object) { self.apply_anyway(object, leaf, set) } else { Ok(()) }
+    }
+
+    /// As [`FieldSpec::apply`], whatever the object's kind is.
+    pub(crate) fn apply_anyway(
+        &self,
+        object: &mut Node,
+        leaf: &Leaf,
+        set: &mut Set<'_>,
+    ) -> Result<(), String> {
         let leaf = if self.create { leaf } else { &Leaf::Nothing };
-        match walk(object, &path, leaf, set) {
-            Ok(None) => Ok(()),
-            Ok(Some(changed)) => {
-                *object = changed;
-                Ok(())
-            }
-            Err(message) => Err(self.failed(object, &message)),
-        }
+        let walked = walk(object, self.path.names(), leaf, set);
+        walked.map(drop).map_err(|message| self.failed(object, &message))
     }
 
     fn failed(&self, object: &Node, message: &str) -> String {
@@ -94,90 +137,92 @@ pub(crate) fn apply_all(
     leaf: &Leaf,
     set: &mut Set<'_>,
 ) -> Result<(), String> {
-    specs.iter().try_for_each(|spec| spec.apply(object, leaf, set))
+    let mut rest = specs;
+    loop {
+        // Most specs are about other kinds: those are passed over with one look at the object.
+        let (api_version, kind) = (object.text_at(&["apiVersion"]), object.text_at(&["kind"]));
+        let Some(next) = rest.iter().position(|spec| spec.concerns(api_version, kind)) else { return Ok(()) };
+        let Some((spec, after)) = rest.get(next..).and_then(<[_]>::split_first) else { return Ok(()) };
+        spec.apply_anyway(object, leaf, set)?;
+        rest = after;
+    }
 }
 
 /// Adds the specs that are not there yet; the same field with another `create` is a contradiction.
-pub(crate) fn merge_specs(mine: &mut Vec<FieldSpec>, more: &[FieldSpec]) -> Result<(), String> {
+pub(crate) fn merge_specs(mine: &mut Specs, more: &[FieldSpec]) -> Result<(), String> {
     for spec in more {
         // As in kustomize, what is left out in the new spec is a wildcard.
-        match mine.iter().find(|old| old.path == spec.path && spec.selects(&old.gvk())) {
+        match mine.iter().find(|old| old.path == spec.path && spec.covers(old)) {
             Some(same) if same.create != spec.create => {
                 let (path, kind) = (&spec.path, &spec.kind);
                 return Err(format!("conflicting fieldspecs for the field '{path}' of kind '{kind}'"));
             }
             Some(_) => {}
-            None => mine.push(spec.clone()),
+            None => mine.to_mut().push(spec.clone()),
         }
     }
     Ok(())
 }
 
-/// The names of a path; one slash may lead, `\/` is a slash inside a name.
-pub(crate) fn split_path(path: &str) -> Vec<Cow<'_, str>> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    let mut names: Vec<Cow<'_, str>> = vec![];
-    for part in path.split('/') {
-        match names.last_mut() {
-            Some(last) if last.ends_with('\\') => {
-                let last = last.to_mut();
-                last.pop();
-                last.push('/');
-                last.push_str(part);
-            }
-            _ => names.push(part.into()),
-        }
-    }
-    names
-}
-
-/// What a node becomes, none when it stays.
-fn walk(node: &Node, path: &[Cow<'_, str>], leaf: &Leaf, set: &mut Set<'_>) -> Result<Option<Node>, String> {
-    let Some((name, rest)) = path.split_first() else { return set(node) };
+/// Whether anything changed. What is shared is copied only then.
+fn walk(node: &mut Node, path: &[Name], leaf: &Leaf, set: &mut Set<'_>) -> Result<bool, String> {
+    let Some((name, rest)) = path.split_first() else {
+        let new = set(node)?;
+        let changed = new.is_some();
+        new.into_iter().for_each(|new| *node = new);
+        return Ok(changed);
+    };
     match node {
-        node if node.is_null() => Ok(None),
-        Node::List(items) => walk_list(node, items, path, leaf, set),
-        Node::Map(_) => walk_map(node, name, rest, leaf, set),
+        node if node.is_null() => Ok(false),
+        Node::List(items) => walk_list(items, path, leaf, set),
+        Node::Map(map) => walk_map(map, name, rest, leaf, set),
         Node::Scalar(_) => Err("expected sequence or mapping node".to_owned()),
     }
 }
 
 fn walk_list(
-    node: &Node,
-    items: &[Node],
-    path: &[Cow<'_, str>],
+    items: &mut Arc<Vec<Node>>,
+    path: &[Name],
     leaf: &Leaf,
     set: &mut Set<'_>,
-) -> Result<Option<Node>, String> {
-    let mut changed: Option<Node> = None;
-    for (index, item) in items.iter().enumerate() {
-        let new = walk(item, path, leaf, set)
-            .map_err(|message| format!("visit traversal on path: [{}]: {message}", path.join(" ")))?;
-        let Some(new) = new else { continue };
-        let list = changed.get_or_insert_with(|| node.clone());
-        if let Some(slot) = list.as_list_mut().and_then(|list| list.get_mut(index)) {
-            *slot = new;
+) -> Result<bool, String> {
+    let failed = |message| {
+        let names: Vec<&str> = path.iter().map(Name::shown).collect();
+        format!("visit traversal on path: [{}]: {message}", names.join(" "))
+    };
+    let mut changed = false;
+    if let Some(items) = Arc::get_mut(items) {
+        for item in items {
+            changed |= walk(item, path, leaf, set).map_err(failed)?;
+        }
+        return Ok(changed);
+    }
+    for index in 0..items.len() {
+        let Some(mut item) = items.get(index).cloned() else { continue };
+        if walk(&mut item, path, leaf, set).map_err(failed)? {
+            changed = true;
+            Arc::make_mut(items).get_mut(index).into_iter().for_each(|slot| *slot = item.clone());
         }
     }
     Ok(changed)
 }
 
 fn walk_map(
-    node: &Node,
-    name: &str,
-    rest: &[Cow<'_, str>],
+    map: &mut Arc<Map>,
+    name: &Name,
+    rest: &[Name],
     leaf: &Leaf,
     set: &mut Set<'_>,
-) -> Result<Option<Node>, String> {
-    let (name, is_list) = name.strip_suffix("[]").map_or((name, false), |name| (name, true));
-    check_name(name)?;
+) -> Result<bool, String> {
+    let (name, is_list) = (name.text()?, name.is_list());
     let made = match leaf {
         _ if is_list => None,
         Leaf::Nothing => None,
         Leaf::Scalar(tag) if rest.is_empty() => Some(Node::tagged("", tag.clone())),
         _ => Some(Node::map()),
     };
-    let (next, is_new) = match (node.get(name), made) {
+    let is_alone = Arc::get_mut(map).is_some();
+    let (mut next, is_new) = match (map.get(name), made) {
         (Some(field), made) if field.is_null() => match (made, field.text()) {
             // A null is taken for an empty list, map or scalar; a scalar keeps the text, which may be `null`.
             (Some(Node::Scalar(scalar)), Some(text)) => (Node::tagged(text, scalar.tag), true),
@@ -185,37 +230,19 @@ fn walk_map(
             (None, _) if is_list => (Node::list(vec![]), true),
             (None, _) => (field.clone(), false),
         },
+        (Some(_), _) if is_alone => {
+            return Arc::make_mut(map).get_mut(name).map_or(Ok(false), |field| walk(field, rest, leaf, set));
+        }
         (Some(field), _) => (field.clone(), false),
         (None, Some(Node::Scalar(_))) => (Node::implicit(""), true),
         (None, Some(made)) => (made, true),
-        (None, None) => return Ok(None),
+        (None, None) => return Ok(false),
     };
-    let new = match walk(&next, rest, leaf, set)? {
-        Some(new) => new,
-        None if is_new => next,
-        None => return Ok(None),
-    };
-    let mut changed = node.clone();
-    changed.set(name, new);
-    Ok(Some(changed))
-}
-
-/// kustomize looks fields up with a path language of its own, in which some names are no names of fields.
-fn check_name(name: &str) -> Result<(), String> {
-    if name.is_empty() {
-        return Err("cannot set or create an empty field name".to_owned());
+    if !walk(&mut next, rest, leaf, set)? && !is_new {
+        return Ok(false);
     }
-    if name == "*" {
-        return Err(format!("fieldName: {name}: wildcard is not supported in PathGetter"));
-    }
-    let is_index =
-        name == "-" || name.parse::<i64>().is_ok() || (name.starts_with('[') && name.ends_with(']'));
-    if is_index {
-        return Err(format!(
-            "fieldName: {name}: wrong node kind: expected SequenceNode but got MappingNode: '{name}' is an element of a list"
-        ));
-    }
-    Ok(())
+    Arc::make_mut(map).set(name, next);
+    Ok(true)
 }
 
 /// A scalar in the place of another, in the quotes of that one: a number in quotes is a text. What is there has to be

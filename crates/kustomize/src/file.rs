@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::fieldspec::FieldSpec;
+use crate::fieldspec::Specs;
 use crate::generate::{ConfigMapGenerator, GeneratorOptions, SecretGenerator};
 use crate::order::SortOptions;
 use crate::reader::{Look, Reader, text};
@@ -78,7 +78,7 @@ pub(crate) struct Label {
     pub(crate) include_selectors: bool,
     pub(crate) include_templates: bool,
     pub(crate) include_volume_claim_templates: bool,
-    pub(crate) fields: Vec<FieldSpec>,
+    pub(crate) fields: Specs,
 }
 
 /// The kinds that a file can be.

@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::node::{Map, Node, Tag};
+use crate::node::{Map, Node, Tag, check_key};
 use crate::plugin::{Context, Generate};
 use crate::resource::{Behavior, Resource};
 
@@ -181,7 +181,12 @@ impl Args<'_> {
         if !namespace.is_empty() {
             metadata.set("namespace", Node::string(namespace));
         }
-        Ok((object, sources.load(context)?))
+        let pairs = sources.load(context)?;
+        let options = self.options.into_iter().flat_map(|options| options.labels.keys());
+        for key in pairs.keys().chain(options) {
+            check_key(key).map_err(|message| context.invalid(format!("{}: {message}", sources.generator)))?;
+        }
+        Ok((object, pairs))
     }
 
     fn finish(&self, mut object: Node) -> Resource {

@@ -1,6 +1,8 @@
 //! What a resource is called: group, version, kind, namespace and name.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::LazyLock;
 
 use crate::node::{Node, Text};
 use crate::schema::Schema;
@@ -39,8 +41,9 @@ impl Gvk {
     }
 
     pub(crate) fn of(node: &Node) -> Self {
-        let (group, version) = split_api_version(node.text_at(&["apiVersion"]));
-        Self::new(group, version, node.text_at(&["kind"]))
+        let text = |name: &str| node.get(name).and_then(Node::as_scalar).map(|scalar| scalar.text.clone());
+        let (group, version) = shared_parts(text("apiVersion").unwrap_or_default());
+        Self { group, version, kind: text("kind").unwrap_or_default() }
     }
 }
 
@@ -49,14 +52,30 @@ pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
 }
 
+/// As [`split_api_version`]. Most objects are of few versions, whose parts are made once.
+fn shared_parts(api_version: Text) -> (Text, Text) {
+    static BUILTIN: LazyLock<HashMap<&str, (Text, Text)>> = LazyLock::new(|| {
+        let split = |version| (version, split_api_version(version));
+        let parts = crate::schema::api_versions().map(split);
+        parts.map(|(whole, (group, version))| (whole, (group.into(), version.into()))).collect()
+    });
+    match api_version.split_once('/') {
+        None => (Text::default(), api_version),
+        Some((group, version)) => match BUILTIN.get(&*api_version) {
+            Some(parts) => parts.clone(),
+            None => (group.into(), version.into()),
+        },
+    }
+}
+
 impl Id {
     pub(crate) fn of(node: &Node, schema: &Schema) -> Self {
         let gvk = Gvk::of(node);
         let cluster_scoped = schema.is_cluster_scoped(&gvk);
         Self {
             gvk,
-            name: node.metadata_text("name").into(),
-            namespace: node.metadata_text("namespace").into(),
+            name: node.metadata_name("name"),
+            namespace: node.metadata_name("namespace"),
             cluster_scoped,
         }
     }

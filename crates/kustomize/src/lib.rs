@@ -36,6 +36,7 @@ mod select;
 mod trace;
 mod transform;
 mod tree;
+mod twins;
 
 use std::collections::BTreeSet;
 

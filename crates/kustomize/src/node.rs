@@ -11,7 +11,7 @@ mod write;
 
 use std::sync::Arc;
 
-pub(crate) use read::{from_value, read_documents};
+pub(crate) use read::{check_key, from_value, read_documents, read_embedded};
 pub(crate) use write::{check, to_value, to_yaml};
 
 /// A text that is cheap to clone.
@@ -41,8 +41,10 @@ pub(crate) enum Style {
     Plain,
     /// In single or double quotes.
     Quoted,
-    /// As lines of text behind `|` or `>`.
+    /// As lines of text behind `|`.
     Block,
+    /// Behind `>`.
+    Folded,
 }
 
 /// A text and what it is.
@@ -222,7 +224,11 @@ impl Node {
     }
 
     pub(crate) fn is_null(&self) -> bool {
-        matches!(self, Self::Scalar(scalar) if scalar.resolved_tag() == Tag::Null)
+        match self {
+            Self::Scalar(Scalar { tag: Tag::Null, .. }) => true,
+            Self::Scalar(scalar) => scalar.tag == Tag::Implicit && scalar.resolved_tag() == Tag::Null,
+            _ => false,
+        }
     }
 
     /// kyaml's `IsNilOrEmpty`: null, a map or a list of nothing, or the empty text.
@@ -283,6 +289,12 @@ impl Node {
     /// The text of a field of `metadata`; `""` where there is none, and where it is null.
     pub(crate) fn metadata_text(&self, name: &str) -> &str {
         self.at(&["metadata", name]).filter(|field| !field.is_null()).and_then(Self::text).unwrap_or_default()
+    }
+
+    /// As [`Node::metadata_text`], shared with the node.
+    pub(crate) fn metadata_name(&self, name: &str) -> Text {
+        let field = self.at(&["metadata", name]).filter(|field| !field.is_null());
+        field.and_then(Self::as_scalar).map(|scalar| scalar.text.clone()).unwrap_or_default()
     }
 
     /// Sets a field of a map; anything else becomes a map first.

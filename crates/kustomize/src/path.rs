@@ -244,7 +244,7 @@ impl Change<'_> {
     /// Structured text behind a path that `transform::embedded` does not take: kustomize looks into it, but
     /// forgets what it changed there.
     fn lost(&self, scalar: &Scalar, rest: &[String]) -> Result<Changed, String> {
-        let documents = crate::node::read_documents(&scalar.text).map_err(|error| error.to_string())?;
+        let documents = crate::node::read_embedded(&scalar.text).map_err(|error| error.to_string())?;
         let Some(inside) = documents.first() else {
             return Err(wrong_kind("MappingNode", &Node::Scalar(scalar.clone())));
         };

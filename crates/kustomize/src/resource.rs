@@ -8,6 +8,7 @@ use crate::id::{Gvk, Id};
 use crate::node::{Node, Text};
 use crate::origin::Origin;
 use crate::schema::Schema;
+use crate::twins::Twins;
 
 /// What a generated object does when one of its name is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub(crate) struct Resource {
     pub(crate) allow_kind_change: bool,
     /// Who refers to this resource by name.
     pub(crate) referenced_by: Vec<Id>,
+    /// Fields that change together.
+    pub(crate) twins: Vec<Arc<Twins>>,
     /// Vars that take their value from here.
     pub(crate) vars: Vec<Text>,
     /// Where it came from, if `buildMetadata` asks for that.
@@ -75,6 +78,7 @@ impl Resource {
             allow_name_change: false,
             allow_kind_change: false,
             referenced_by: vec![],
+            twins: vec![],
             vars: vec![],
             origin: None,
             transformations: vec![],

@@ -153,6 +153,11 @@ impl Schema {
     }
 }
 
+/// The api versions that are built in.
+pub(crate) fn api_versions() -> impl Iterator<Item = &'static str> {
+    builtin::api_versions()
+}
+
 impl<'a> Facts<'a> {
     /// What is known about a field of a map.
     pub(crate) fn field(self, name: &str) -> Option<Self> {

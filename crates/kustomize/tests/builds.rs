@@ -80,3 +80,51 @@ fn a_file_for_each_object_has_the_names_that_kustomize_gives() {
     );
     assert_eq!(built[2].1, "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: prod\n");
 }
+
+/// kustomize has one value for all the fields that a transformer adds, until the object passes through JSON.
+#[test]
+fn a_label_that_was_added_in_several_places_changes_in_all_of_them() {
+    let text = |overlay: &str| {
+        let files = [
+            ("base/kustomization.yaml", "resources: [a.yaml]\ncommonLabels: {env: base}\n"),
+            ("base/a.yaml", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: a}\n"),
+            ("over/kustomization.yaml", overlay),
+        ];
+        let object = build(&tree(&files), "over", Options::default()).unwrap().objects().remove(0);
+        let at = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        [
+            at("/metadata/labels/env"),
+            at("/spec/selector/matchLabels/env"),
+            at("/spec/template/metadata/labels/env"),
+        ]
+    };
+    assert_eq!(text("resources: [../base]\nlabels: [{pairs: {env: prod}}]\n"), ["prod", "prod", "prod"]);
+    let merge = "patch: '{apiVersion: apps/v1, kind: Deployment, metadata: {name: a, labels: {env: prod}}}'";
+    assert_eq!(text(&format!("resources: [../base]\npatches: [{{{merge}}}]\n")), ["prod", "prod", "prod"]);
+    let operation =
+        "patch: '[{\"op\": \"replace\", \"path\": \"/metadata/labels/env\", \"value\": \"prod\"}]'";
+    let patch = format!("resources: [../base]\npatches: [{{{operation}, target: {{kind: Deployment}}}}]\n");
+    assert_eq!(text(&patch), ["prod", "base", "base"]);
+}
+
+#[test]
+fn keys_that_are_no_strings_without_quotes_are_refused() {
+    let error = |kustomization: &str, object: &str| {
+        let files = [("kustomization.yaml", kustomization), ("a.yaml", object)];
+        build(&tree(&files), "", Options::default())
+            .and_then(|built| built.to_yaml())
+            .err()
+            .map(|e| e.to_string())
+    };
+    let object = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a}\n";
+    assert_eq!(error("resources: [a.yaml]", &format!("{object}data: {{'1': a, yes: b}}\n")), None);
+    for (kustomization, more) in [
+        ("resources: [a.yaml]", "data: {1: a}\n"),
+        ("resources: [a.yaml]\ncommonAnnotations: {'1': a}", ""),
+        ("resources: [a.yaml]\nlabels: [{pairs: {'true': a}}]", ""),
+        ("configMapGenerator: [{name: a, literals: [1.5=a]}]", ""),
+    ] {
+        let error = error(kustomization, &format!("{object}{more}")).unwrap_or_default();
+        assert!(error.contains("has to be a string"), "{error:?}");
+    }
+}

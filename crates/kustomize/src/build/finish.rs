@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::{Layer, Place, Target, Walk};
 use crate::file::Kustomization;
 use crate::load;
-use crate::node::{self, Node};
+use crate::node::{self, Node, Style, Tag};
 use crate::order::SortOptions;
 use crate::origin::{self, ORIGIN, Origin, TRANSFORMATIONS};
 use crate::plugin::Transform as _;
@@ -190,6 +190,9 @@ impl Walk<'_> {
 
     fn object(&self, resource: &Resource) -> Result<Node, Error> {
         let failed = |message| Error::Conflict(format!("{}: {message}", resource.id(&self.schema)));
+        let annotations = resource.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
+        let mut names = annotations.into_iter().flat_map(node::Map::names);
+        names.try_for_each(|name| node::check_key(name)).map_err(failed)?;
         node::check(&resource.node).map_err(failed)?;
         Ok(resource.node.clone())
     }
@@ -239,6 +242,12 @@ fn is_note(name: &str) -> bool {
 fn needs_cleaning(resource: &Resource) -> bool {
     let Some(annotations) = resource.node.at(&["metadata", "annotations"]) else { return false };
     let Some(map) = annotations.as_map().filter(|map| !map.is_empty()) else { return true };
-    let is_text = |value: &Node| value.as_scalar().is_some_and(|scalar| scalar.tag == crate::node::Tag::Str);
+    // What is written anew is a string without quotes, and a block where it has several lines.
+    let is_text = |value: &Node| {
+        value.as_scalar().is_some_and(|scalar| {
+            let rewritten = scalar.style != Style::Block && scalar.text.contains('\n');
+            scalar.tag == Tag::Str && !rewritten
+        })
+    };
     map.iter().any(|(name, value)| is_note(name) || !is_text(value))
 }

@@ -9,6 +9,7 @@ use crate::plugins::{Plugin, fields};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::trace::{Action, Step};
+use crate::twins;
 
 /// The label that a validator may set.
 const VALIDATED_BY: &str = "validated-by";
@@ -139,6 +140,9 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
                 None => resource.origin = Some(origin.clone()),
             }
         }
+    }
+    for resource in resources.iter_mut().filter(|resource| !resource.twins.is_empty()) {
+        twins::settle(&mut resource.node, &mut resource.twins);
     }
     resources.drop_empty();
 }

@@ -1,11 +1,11 @@
 //! kustomize's own transformer configuration, as tables.
 
 use super::{Config, NameReference};
-use crate::fieldspec::FieldSpec;
+use crate::fieldspec::{FieldSpec, Specs};
 
 /// All of it.
 pub(super) fn config() -> Config {
-    let name = vec![field("", "", "", "metadata/name", false)];
+    let name: Specs = vec![field("", "", "", "metadata/name", false)].into();
     let templates = label_templates();
     let claims = vec![field("apps", "", "StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true)];
     let mut common_labels = selectors();
@@ -24,18 +24,21 @@ pub(super) fn config() -> Config {
                 "spec/conversion/webhook/clientConfig/service/namespace",
                 false,
             ),
-        ],
-        common_labels,
-        labels: vec![],
-        template_labels: templates,
-        volume_claim_template_labels: claims,
-        common_annotations: annotations(),
+        ]
+        .into(),
+        common_labels: common_labels.into(),
+        labels: Specs::default(),
+        template_labels: templates.into(),
+        volume_claim_template_labels: claims.into(),
+        common_annotations: annotations().into(),
         name_reference: name_references(),
-        var_reference: var_references(),
-        images: IMAGES.iter().map(|path| field("", "", "", path, true)).collect(),
+        var_reference: var_references().into(),
+        images: IMAGES.iter().map(|path| field("", "", "", path, true)).collect::<Vec<_>>().into(),
         replicas: ["Deployment", "ReplicationController", "ReplicaSet", "StatefulSet"]
             .map(|kind| field("", "", kind, "spec/replicas", true))
-            .to_vec(),
+            .to_vec()
+            .into(),
+        ..Config::default()
     }
 }
 
@@ -76,7 +79,7 @@ fn label_templates() -> Vec<FieldSpec> {
 fn annotations() -> Vec<FieldSpec> {
     let mut specs = label_templates();
     for spec in &mut specs {
-        spec.path = spec.path.replace("metadata/labels", "metadata/annotations");
+        spec.path = spec.path.replace("metadata/labels", "metadata/annotations").into();
         if spec.kind == "StatefulSet" {
             spec.group.clear();
         }
@@ -234,12 +237,12 @@ fn name_references() -> Vec<NameReference> {
         let same =
             |name: &&mut NameReference| name.group == group && name.version == version && name.kind == kind;
         match references.iter_mut().find(same) {
-            Some(reference) => reference.field_specs.push(spec),
+            Some(reference) => reference.field_specs.to_mut().push(spec),
             None => references.push(NameReference {
                 group: group.to_owned(),
                 version: version.to_owned(),
                 kind: kind.to_owned(),
-                field_specs: vec![spec],
+                field_specs: vec![spec].into(),
             }),
         }
     };

@@ -142,7 +142,7 @@ impl<'d> Walk<'d> {
             return Ok(());
         };
         let key = mark("x-kubernetes-object-ref-name-key").unwrap_or_else(|| "name".to_owned());
-        let field_specs = vec![spec(&[path, &[&key]].concat())];
+        let field_specs = vec![spec(&[path, &[&key]].concat())].into();
         self.config.add_reference(&NameReference { group: String::new(), version, kind, field_specs })
     }
 }
@@ -173,9 +173,9 @@ mod tests {
         });
         let config = from_definitions(definitions.as_object().unwrap()).unwrap();
         let field = |path| vec![FieldSpec::new("", "", "Bee", path, false)];
-        assert_eq!(config.common_labels, field("spec/labels"));
+        assert_eq!(*config.common_labels, field("spec/labels"));
         let names = &config.name_reference;
         assert_eq!((names[0].kind.as_str(), names[0].version.as_str()), ("Secret", "v1"));
-        assert_eq!(names[0].field_specs, field("spec/secretRef/name"));
+        assert_eq!(*names[0].field_specs, field("spec/secretRef/name"));
     }
 }

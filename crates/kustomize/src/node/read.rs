@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::block::refolded;
 use super::{Map, Node, Scalar, Style, Tag, Text};
 use crate::FIELD_LIMIT;
 
@@ -14,8 +13,26 @@ const CORE: &str = "tag:yaml.org,2002:";
 /// Every document of a text, empty ones included as null. Aliases are copied in and merge keys are carried out, as
 /// kustomize's `DeAnchor` does; a duplicate key is an error.
 pub(crate) fn read_documents(text: &str) -> Result<Vec<Node>, yaml::Error> {
-    let mut reader = Reader { budget: yaml::ALIAS_LIMIT, in_alias: false, depth: 0 };
+    read(text, false)
+}
+
+/// As [`read_documents`], for text that a field of an object holds: its keys may be numbers and whatever else.
+pub(crate) fn read_embedded(text: &str) -> Result<Vec<Node>, yaml::Error> {
+    read(text, true)
+}
+
+fn read(text: &str, any_key: bool) -> Result<Vec<Node>, yaml::Error> {
+    let mut reader = Reader { budget: yaml::ALIAS_LIMIT, in_alias: false, depth: 0, any_key };
     yaml::compose(text)?.iter().map(|node| reader.node(node)).collect()
+}
+
+/// Whether a key that kustomize sets itself is a string without quotes, too: it adds none, and cannot write what reads
+/// as something else.
+pub(crate) fn check_key(name: &str) -> Result<(), String> {
+    match (Scalar { text: name.into(), tag: Tag::Implicit, style: Style::Plain }).resolved_tag() {
+        Tag::Str => Ok(()),
+        _ => Err(format!("the key {name:?} has to be a string, and kustomize writes it without quotes")),
+    }
 }
 
 /// What a JSON value says.
@@ -40,6 +57,8 @@ struct Reader {
     budget: usize,
     in_alias: bool,
     depth: usize,
+    /// Whether keys may be something else than strings.
+    any_key: bool,
 }
 
 impl Reader {
@@ -81,8 +100,8 @@ impl Reader {
             }
             let name: Text = key.text().ok_or_else(|| key.error("a key has to be a scalar"))?.into();
             // kustomize reads such an object and then cannot write it.
-            if is_null(key) {
-                return Err(key.error("a key cannot be null; put it in quotes"));
+            if !self.any_key && !is_string(key) {
+                return Err(key.error(format!("a key has to be a string; put {name:?} in quotes")));
             }
             if !seen.insert(name.clone()) {
                 let line = pairs.iter().find(|(k, _)| k.text() == Some(&name)).map_or(0, |(k, _)| k.line);
@@ -124,9 +143,14 @@ impl Reader {
     }
 }
 
-fn is_null(key: &yaml::Node) -> bool {
-    let yaml::Data::Scalar { text, style: yaml::Style::Plain } = &key.target().data else { return false };
-    key.target().tag.is_none() && matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL")
+fn is_string(key: &yaml::Node) -> bool {
+    let key = key.target();
+    match &key.data {
+        yaml::Data::Scalar { text, style } => {
+            matches!(scalar(key, text, *style).tag, Tag::Str | Tag::Binary | Tag::Other(_))
+        }
+        _ => false,
+    }
 }
 
 fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
@@ -146,11 +170,12 @@ fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
         }
         _ => Tag::Str,
     };
-    let text = if style == yaml::Style::Folded { refolded(text).into() } else { text.into() };
+    let text = text.into();
     let style = match style {
         yaml::Style::Plain => Style::Plain,
         yaml::Style::SingleQuoted | yaml::Style::DoubleQuoted => Style::Quoted,
-        yaml::Style::Literal | yaml::Style::Folded => Style::Block,
+        yaml::Style::Literal => Style::Block,
+        yaml::Style::Folded => Style::Folded,
     };
     Scalar { text, tag, style }
 }

@@ -38,6 +38,9 @@ pub(crate) fn check(node: &Node) -> Result<(), String> {
 impl Emit for Node {
     fn view(&self) -> Result<View<'_, Self>, String> {
         Ok(match self {
+            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, style: Style::Folded }) => {
+                View::Text(Cow::Owned(block::refolded(text)))
+            }
             Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, .. }) => {
                 View::Text(Cow::Borrowed(text))
             }
@@ -67,7 +70,8 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     let text = &*scalar.text;
     if let Tag::Str | Tag::Other(_) = scalar.tag {
         check_text(text, scalar.style)?;
-        return Ok(Value::String(text.to_owned()));
+        let folded = scalar.style == Style::Folded;
+        return Ok(Value::String(if folded { block::refolded(text) } else { text.to_owned() }));
     }
     if let Tag::Timestamp | Tag::Implicit = scalar.tag
         && let Some(time) = timestamp::normalize(text)

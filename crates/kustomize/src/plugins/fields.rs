@@ -1,8 +1,7 @@
 //! The generators and transformers that fields of a kustomization stand for, in the order in which kustomize runs them.
 
 use crate::config::Config;
-use crate::fieldspec::{FieldSpec, merge_specs};
-use crate::file::{Kustomization, Label};
+use crate::file::Kustomization;
 use crate::generate::{ConfigMapGenerator, GeneratorOptions, Metadata, SecretGenerator};
 use crate::plugin::{Generate, Transform};
 use crate::transform::annotations::AnnotationsTransformer;
@@ -170,7 +169,7 @@ impl Transformers {
         let mut entries = vec![];
         for label in labels {
             let field_specs =
-                label_specs(label, config).map_err(|message| format!("failed to merge labels: {message}"))?;
+                config.label_specs(label).map_err(|message| format!("failed to merge labels: {message}"))?;
             entries.push(LabelTransformer { labels: label.pairs.clone(), field_specs });
         }
         self.each("LabelTransformer", "labels", entries.into_iter());
@@ -178,22 +177,4 @@ impl Transformers {
         self.one("LabelTransformer", "commonLabels", LabelTransformer { labels, field_specs });
         Ok(())
     }
-}
-
-/// Where the labels of an entry go.
-fn label_specs(label: &Label, config: &Config) -> Result<Vec<FieldSpec>, String> {
-    let mut specs = label.fields.clone();
-    merge_specs(&mut specs, &config.labels)?;
-    if label.include_selectors {
-        merge_specs(&mut specs, &config.common_labels)?;
-        return Ok(specs);
-    }
-    if label.include_templates {
-        merge_specs(&mut specs, &config.template_labels)?;
-    }
-    if label.include_volume_claim_templates {
-        merge_specs(&mut specs, &config.volume_claim_template_labels)?;
-    }
-    merge_specs(&mut specs, &[FieldSpec::new("", "", "", "metadata/labels", true)])?;
-    Ok(specs)
 }

@@ -3,8 +3,7 @@
 
 mod index;
 
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::{HashMap, HashSet};
 
 use self::index::{Index, Known};
 use crate::config::Config;
@@ -15,31 +14,71 @@ use crate::resources::Resources;
 use crate::schema::Schema;
 
 /// A field that may hold the name of a resource of a kind.
+#[derive(Debug)]
 struct Rule {
     target: Gvk,
-    /// The field, of whatever kind: the rule was already chosen for the kind that the resource had first.
+    /// The field, in objects that had its kind first.
     field: FieldSpec,
+    /// Whether it names the role of a binding.
+    is_role: bool,
+}
+
+/// All fields that hold names, by the kinds that have them.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    list: Vec<Rule>,
+    /// Positions for each kind that some rule is about, and for all other kinds.
+    by_kind: HashMap<String, Vec<usize>>,
+    any_kind: Vec<usize>,
+}
+
+impl Rules {
+    pub(crate) fn new(config: &Config) -> Self {
+        let mut list = vec![];
+        for reference in &config.name_reference {
+            let rules = reference.field_specs.iter().map(|spec| Rule {
+                target: reference.target(),
+                field: spec.clone(),
+                is_role: spec.path.ends_with("roleRef/name"),
+            });
+            list.extend(rules);
+        }
+        let about = |kind: &str| {
+            let fits = |rule: &Rule| rule.field.kind.is_empty() || rule.field.kind == kind;
+            list.iter().enumerate().filter(|(_, rule)| fits(rule)).map(|(at, _)| at).collect()
+        };
+        let kinds: HashSet<&str> = list.iter().map(|rule: &Rule| rule.field.kind.as_str()).collect();
+        let by_kind =
+            kinds.iter().filter(|kind| !kind.is_empty()).map(|kind| ((*kind).to_owned(), about(kind)));
+        Self { by_kind: by_kind.collect(), any_kind: about(""), list }
+    }
+
+    /// The rules for what was of a kind first.
+    fn of<'a>(&'a self, original: &'a Gvk) -> impl Iterator<Item = &'a Rule> {
+        let positions = self.by_kind.get(&*original.kind).unwrap_or(&self.any_kind);
+        positions.iter().filter_map(|at| self.list.get(*at)).filter(|rule| rule.field.selects(original))
+    }
 }
 
 /// Mends every name reference.
 pub(crate) fn fix(resources: &mut Resources, config: &Config, schema: &Schema) -> Result<(), String> {
     let index = Index::new(resources, schema);
-    let mut rules: HashMap<Gvk, Rc<[Rule]>> = HashMap::new();
+    let all = config.rules();
     let mut referrals = vec![];
     for (position, resource) in resources.iter_mut().enumerate() {
         let Some(known) = index.get(position) else { continue };
         let first = resource.previous.first().map_or(&known.gvk.kind, |first| &first.kind);
         let original = Gvk { kind: first.clone(), ..known.gvk.clone() };
-        let rules = rules.entry(original).or_insert_with_key(|gvk| rules_of(config, gvk)).clone();
-        if rules.is_empty() {
+        let mut rules = all.of(&original).peekable();
+        if rules.peek().is_none() {
             continue;
         }
         let accounts = account_namespaces(&resource.node).map_err(|()| {
             format!("Invalid Input: namespace is blank for resource \"{}\"", resource.id(schema))
         })?;
         let mut found = vec![];
-        for rule in &*rules {
-            let role = role_of(&resource.node, &rule.field);
+        for rule in rules {
+            let role = role_of(&resource.node, rule);
             let mut referrer = Referrer {
                 index: &index,
                 known,
@@ -48,8 +87,8 @@ pub(crate) fn fix(resources: &mut Resources, config: &Config, schema: &Schema) -
                 role,
                 found: &mut found,
             };
-            let fixed =
-                rule.field.apply(&mut resource.node, &Leaf::Nothing, &mut |node| referrer.field(node));
+            let mut fix = |node: &Node| referrer.field(node);
+            let fixed = rule.field.apply_anyway(&mut resource.node, &Leaf::Nothing, &mut fix);
             fixed.map_err(|message| {
                 let (path, id) = (&rule.field.path, resource.id(schema));
                 format!("updating name reference in '{path}' field of '{id}': {message}")
@@ -68,17 +107,6 @@ pub(crate) fn fix(resources: &mut Resources, config: &Config, schema: &Schema) -
         }
     }
     Ok(())
-}
-
-fn rules_of(config: &Config, gvk: &Gvk) -> Rc<[Rule]> {
-    let mut rules = vec![];
-    for reference in &config.name_reference {
-        for spec in reference.field_specs.iter().filter(|spec| spec.selects(gvk)) {
-            let field = FieldSpec::new("", "", "", &spec.path, spec.create);
-            rules.push(Rule { target: reference.target(), field });
-        }
-    }
-    rules.into()
 }
 
 /// A role binding may name service accounts of other namespaces: which ones. An error if one has a namespace that is
@@ -103,8 +131,8 @@ fn account_namespaces(node: &Node) -> Result<Vec<String>, ()> {
 }
 
 /// The kind of role that a binding refers to, if the field is the name of one.
-fn role_of(node: &Node, field: &FieldSpec) -> Option<Gvk> {
-    if !field.path.ends_with("roleRef/name") {
+fn role_of(node: &Node, rule: &Rule) -> Option<Gvk> {
+    if !rule.is_role {
         return None;
     }
     let part = |name: &str| Some(node.at(&["roleRef", name])?.text().unwrap_or_default());

@@ -103,7 +103,7 @@ impl VarSet {
         }
         let mut expander = Expander { values, used: BTreeSet::new() };
         for resource in resources.iter_mut() {
-            for spec in &config.var_reference {
+            for spec in &*config.var_reference {
                 spec.apply(&mut resource.node, &Leaf::Nothing, &mut |node| expander.node(node))?;
             }
         }

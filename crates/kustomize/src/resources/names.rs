@@ -45,7 +45,7 @@ impl Names {
         for position in self.changed.drain(..) {
             let Some(resource) = list.get(position) else { continue };
             let names = resource.previous.iter().map(|previous| previous.name.clone());
-            for name in names.chain([Text::from(resource.name())]) {
+            for name in names.chain([resource.node.metadata_name("name")]) {
                 let same = positions.entry(name).or_default();
                 if let Err(at) = same.binary_search(&position) {
                     same.insert(at, position);

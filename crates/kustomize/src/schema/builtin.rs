@@ -73,6 +73,13 @@ pub(crate) fn definition(name: &str) -> Option<&'static Type> {
     table().types.get(index.parse::<usize>().ok()?)
 }
 
+/// The api versions of all kinds.
+pub(super) fn api_versions() -> impl Iterator<Item = &'static str> {
+    let (_, rest) = TEXT.split_once("---\n").unwrap_or_default();
+    let (kinds, _) = rest.split_once("---\n").unwrap_or_default();
+    kinds.lines().filter_map(|line| line.split(' ').next())
+}
+
 fn table() -> &'static Table {
     static TABLE: OnceLock<Table> = OnceLock::new();
     TABLE.get_or_init(|| {

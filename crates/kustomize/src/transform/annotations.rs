@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::labels::set_pairs;
 use crate::Error;
-use crate::fieldspec::FieldSpec;
+use crate::fieldspec::Specs;
 use crate::plugin::{Context, Transform};
 use crate::resources::Resources;
 
@@ -15,7 +15,7 @@ use crate::resources::Resources;
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct AnnotationsTransformer {
     pub(crate) annotations: BTreeMap<String, String>,
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
 }
 
 impl Transform for AnnotationsTransformer {

@@ -4,7 +4,7 @@ mod write;
 
 use serde_json::Value;
 
-use crate::node::{Node, Scalar, read_documents, to_value};
+use crate::node::{Node, Scalar, read_embedded, to_value};
 use crate::path::{self, Change};
 
 /// The object with a change inside of the text that the path passes through; none where there is no such text, or the
@@ -15,7 +15,7 @@ pub(super) fn change(object: &Node, path: &[String], change: &Change<'_>) -> Opt
         let scalar = path::get(object, outer).ok().flatten()?.as_scalar()?;
         Some((outer, inner, scalar))
     })?;
-    let tree = read_documents(&scalar.text).ok()?.into_iter().next()?;
+    let tree = read_embedded(&scalar.text).ok()?.into_iter().next()?;
     match change.apply(&tree, inner).ok()? {
         (_, 0) => None,
         (None, _) => Some(object.clone()),

@@ -5,7 +5,7 @@ mod pattern;
 use serde::Deserialize;
 
 use crate::Error;
-use crate::fieldspec::{FieldSpec, Leaf, apply_all, replaced, wrong_kind};
+use crate::fieldspec::{Leaf, Specs, apply_all, replaced, wrong_kind};
 use crate::node::{Node, Tag};
 use crate::plugin::{Context, Transform};
 use crate::resources::Resources;
@@ -16,7 +16,7 @@ use pattern::Pattern;
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ImageTagTransformer {
     pub(crate) image_tag: Image,
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
 }
 
 /// An entry of `images`.

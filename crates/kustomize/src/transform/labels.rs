@@ -1,21 +1,23 @@
 //! `LabelTransformer`: `labels` and `commonLabels`. Annotations are set in the same way.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::Error;
-use crate::fieldspec::{FieldSpec, Leaf, apply_all, replaced, wrong_kind};
-use crate::node::{Node, Tag};
+use crate::fieldspec::{FieldSpec, Leaf, Specs, apply_all, replaced, wrong_kind};
+use crate::node::{Node, Tag, Text, check_key};
 use crate::plugin::{Context, Transform};
 use crate::resources::Resources;
+use crate::twins::Twins;
 
 /// Labels for maps of labels and of selectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct LabelTransformer {
     pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
 }
 
 impl Transform for LabelTransformer {
@@ -34,16 +36,33 @@ pub(super) fn set_pairs(
     if pairs.is_empty() {
         return Ok(());
     }
+    let mut known: Vec<Arc<Twins>> = vec![];
     for resource in resources.iter_mut() {
-        apply_all(specs, &mut resource.node, &Leaf::Map, &mut |node| with_pairs(node, pairs))
+        // One text for each pair and resource tells which fields were added.
+        let mut texts: Vec<(Text, usize)> = pairs.values().map(|text| (text.as_str().into(), 0)).collect();
+        apply_all(specs, &mut resource.node, &Leaf::Map, &mut |node| with_pairs(node, pairs, &mut texts))
             .map_err(|message| context.invalid(message))?;
+        for (text, _) in texts.iter().filter(|(_, added)| *added > 1) {
+            let Some(twins) = Twins::find(&resource.node, text) else { continue };
+            // Objects of one kind have them in the same places.
+            if !known.iter().any(|known| **known == twins) {
+                known.push(Arc::new(twins.clone()));
+            }
+            resource.twins.extend(known.iter().find(|known| ***known == twins).cloned());
+        }
     }
     resources.drop_empty();
     Ok(())
 }
 
 /// The map with the pairs as strings, whatever they look like; none where they are there already.
-fn with_pairs(node: &Node, pairs: &BTreeMap<String, String>) -> Result<Option<Node>, String> {
+///
+/// `texts` are those of the pairs; the number of times that each was added is counted there.
+fn with_pairs(
+    node: &Node,
+    pairs: &BTreeMap<String, String>,
+    texts: &mut [(Text, usize)],
+) -> Result<Option<Node>, String> {
     if pairs.contains_key("") {
         // An entry without a name is for kyaml the whole value.
         let text = pairs.get("").map(String::as_str).unwrap_or_default();
@@ -62,8 +81,14 @@ fn with_pairs(node: &Node, pairs: &BTreeMap<String, String>) -> Result<Option<No
     }
     let mut changed = node.clone();
     let map = changed.make_map();
-    for (name, text) in pairs {
-        map.put(name, Node::string(text.as_str()));
+    for (name, (text, added)) in pairs.keys().zip(texts) {
+        if map.get(name).is_none() {
+            check_key(name)?;
+            *added += 1;
+            map.put(name, Node::string(text.clone()));
+        } else {
+            map.put(name, Node::string(&**text));
+        }
     }
     Ok(Some(changed))
 }

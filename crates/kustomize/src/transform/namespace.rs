@@ -1,11 +1,12 @@
 //! `NamespaceTransformer`: `namespace`.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
 use crate::Error;
-use crate::fieldspec::{FieldSpec, Leaf, replaced, wrong_kind};
+use crate::fieldspec::{FieldSpec, Leaf, Specs, replaced, wrong_kind};
 use crate::generate::Metadata;
 use crate::id::{Gvk, Id};
 use crate::node::{Node, Tag};
@@ -23,7 +24,7 @@ const HELM_GENERATED: &str = "internal.config.kubernetes.io/helm-generated";
 pub(crate) struct NamespaceTransformer {
     /// The namespace is the one that the configuration object itself is in.
     pub(crate) metadata: Metadata,
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
     /// Whether a namespace that is there stays.
     pub(crate) unset_only: bool,
     /// Which subjects of role bindings get the namespace: `defaultOnly` (those called `default`, also if nothing is
@@ -54,7 +55,7 @@ impl Transform for NamespaceTransformer {
         if namespace.is_empty() {
             return Ok(());
         }
-        let (specs, unset_only) = (self.field_specs.as_slice(), self.unset_only);
+        let (specs, unset_only) = (&*self.field_specs, self.unset_only);
         let setter = Setter { namespace, specs, unset_only, subjects };
         for resource in resources.iter_mut().filter(|resource| is_concerned(resource)) {
             resource.remember_id(context.schema);
@@ -105,15 +106,16 @@ impl Setter<'_> {
     pub(super) fn set(&self, object: &mut Node, schema: &Schema) -> Result<(), String> {
         let gvk = Gvk::of(object);
         if !schema.is_cluster_scoped(&gvk) {
-            let own = FieldSpec::new("", "", "", "metadata/namespace", true);
-            own.apply(object, &Leaf::Scalar(Tag::Implicit), &mut |node| self.value(node))?;
+            static OWN: LazyLock<FieldSpec> =
+                LazyLock::new(|| FieldSpec::new("", "", "", "metadata/namespace", true));
+            OWN.apply(object, &Leaf::Scalar(Tag::Implicit), &mut |node| self.value(node))?;
         }
         let is_binding = is_role_binding(&gvk.kind);
         if is_binding && self.subjects != Subjects::None {
             self.set_subjects(object)?;
         }
         let is_core = gvk.group.is_empty() && &*gvk.version == "v1";
-        let specs = self.specs.iter().filter(|spec| match spec.path.as_str() {
+        let specs = self.specs.iter().filter(|spec| match &*spec.path {
             "metadata/namespace" => false,
             // Other kinds that are called Namespace are none.
             "metadata/name" => is_core,

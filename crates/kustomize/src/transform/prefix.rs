@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::Error;
-use crate::fieldspec::{FieldSpec, Leaf, replaced};
+use crate::fieldspec::{FieldSpec, Leaf, Specs, replaced};
 use crate::id::Gvk;
 use crate::node::Tag;
 use crate::plugin::{Context, Transform};
@@ -17,7 +17,7 @@ use crate::schema::Schema;
 pub(crate) struct PrefixTransformer {
     pub(crate) prefix: String,
     /// None is an error: a prefix is never put anywhere by itself.
-    pub(crate) field_specs: Option<Vec<FieldSpec>>,
+    pub(crate) field_specs: Option<Specs>,
 }
 
 /// Where a text is added.
@@ -60,7 +60,7 @@ fn add(
     side: Side,
     schema: &Schema,
 ) -> Result<(), String> {
-    if spec.path == "metadata/name" && !text.is_empty() {
+    if &*spec.path == "metadata/name" && !text.is_empty() {
         let list = if side == Side::Before { &mut resource.prefixes } else { &mut resource.suffixes };
         list.push(text.into());
         resource.remember_id(schema);

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::Error;
-use crate::fieldspec::{FieldSpec, Leaf, replaced};
+use crate::fieldspec::{FieldSpec, Leaf, Specs, replaced};
 use crate::node::Tag;
 use crate::plugin::{Context, Transform};
 use crate::resource::Resource;
@@ -15,7 +15,7 @@ use crate::schema::Schema;
 #[serde(default, rename_all = "camelCase")]
 pub(crate) struct ReplicaCountTransformer {
     pub(crate) replica: Replica,
-    pub(crate) field_specs: Vec<FieldSpec>,
+    pub(crate) field_specs: Specs,
 }
 
 /// An entry of `replicas`.
@@ -31,7 +31,7 @@ impl Transform for ReplicaCountTransformer {
     fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
         let mut found = false;
         let count = self.replica.count.to_string();
-        for spec in &self.field_specs {
+        for spec in &*self.field_specs {
             for resource in resources.iter_mut() {
                 if !self.concerns(spec, resource, context.schema) {
                     continue;

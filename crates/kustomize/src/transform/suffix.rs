@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::prefix::{Side, add_to_names};
 use crate::Error;
-use crate::fieldspec::FieldSpec;
+use crate::fieldspec::Specs;
 use crate::plugin::{Context, Transform};
 use crate::resources::Resources;
 
@@ -14,7 +14,7 @@ use crate::resources::Resources;
 pub(crate) struct SuffixTransformer {
     pub(crate) suffix: String,
     /// None is an error: a suffix is never put anywhere by itself.
-    pub(crate) field_specs: Option<Vec<FieldSpec>>,
+    pub(crate) field_specs: Option<Specs>,
 }
 
 impl Transform for SuffixTransformer {

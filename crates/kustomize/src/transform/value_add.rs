@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::namespace::{Setter, Subjects};
-use crate::fieldspec::{replaced, wrong_kind};
+use crate::fieldspec::{Path, replaced, wrong_kind};
 use crate::node::{Node, Tag};
 use crate::plugin::{Context, Transform};
 use crate::resources::Resources;
@@ -109,8 +109,9 @@ impl Target {
     }
 
     fn add(&self, object: &mut Node, value: &str) -> Result<(), String> {
-        let names = crate::fieldspec::split_path(&self.field_path);
-        let names: Vec<&str> = names.iter().map(|name| name.trim()).filter(|name| !name.is_empty()).collect();
+        let path = Path::from(self.field_path.as_str());
+        let names = path.names().iter().map(|name| name.shown().trim());
+        let names: Vec<&str> = names.filter(|name| !name.is_empty()).collect();
         set_at(object, &names, &|old| {
             let position = usize::try_from(self.file_path_position).unwrap_or(usize::MAX);
             match (position.checked_sub(1), old.text()) {

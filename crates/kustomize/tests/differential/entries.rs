@@ -113,11 +113,11 @@ pub(crate) fn entry(dice: &mut Dice, layout: &mut Layout<'_>) -> Entry {
 
 const ANNOTATIONS: &[&str] = &["note: @string", "b: @string", "c: @block"];
 
+/// The label of `managedByLabel` has the program's own version in it.
 const METADATA: &[&str] = &[
     "buildMetadata: [originAnnotations]",
     "buildMetadata: [transformerAnnotations]",
-    "buildMetadata: [managedByLabel]",
-    "buildMetadata: [managedByLabel, originAnnotations, transformerAnnotations]",
+    "buildMetadata: [originAnnotations, transformerAnnotations]",
 ];
 
 const VALIDATOR: &str = "\

@@ -111,6 +111,8 @@ pub(super) fn apply_json(
             context.invalid(format!("JSON patch of {}: {reason}", resource.id(context.schema)))
         })?;
         resource.node = patched;
+        // It was read anew from JSON.
+        resource.twins.clear();
         if resource.node.get("metadata").is_none() {
             resource.node.map_at("metadata");
         }
