@@ -172,7 +172,9 @@ fn readable(text: &str, top: &str, here: &str) -> String {
         let slash = before.ends_with('/');
         let outer = before.strip_suffix('/').unwrap_or(before);
         let begins = outer.chars().next_back().map_or(out.is_empty() || slash, |c| " '\"(\n,".contains(c));
-        let ends = path[top.len()..].chars().next().is_none_or(|c| "/ '\":,)\n".contains(c));
+        // Without any slash it is a word like others.
+        let behind = path[top.len()..].chars().next();
+        let ends = behind == Some('/') || slash && behind.is_none_or(|c| " '\":,)\n".contains(c));
         if !begins || !ends {
             out.push_str(before);
             out.push_str(top);
