@@ -104,15 +104,15 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     })
 }
 
-/// Go's JSON writes a whole float below 1e21 without a fraction, and its reader then sees an integer where it fits.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only whole numbers in range")]
+/// Go's JSON writes a whole float below 1e21 without a fraction, in the fewest digits that tell it from others and
+/// zeros, and its reader then sees an integer where it fits.
 fn float(number: f64) -> Option<Value> {
-    if number.fract() == 0.0 {
-        if number.abs() < 9.223_372_036_854_775e18 {
-            return Some(Value::Number(Number::from(number as i64)));
-        }
-        if (0.0..1.844_674_407_370_955e19).contains(&number) {
-            return Some(Value::Number(Number::from(number as u64)));
+    if number.fract() == 0.0 && number.abs() < 1e21 {
+        let digits = number.to_string();
+        let whole =
+            digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from));
+        if let Ok(whole) = whole {
+            return Some(Value::Number(whole));
         }
     }
     Number::from_f64(number).map(Value::Number)

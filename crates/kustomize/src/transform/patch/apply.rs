@@ -7,6 +7,7 @@ use crate::Error;
 use crate::json6902;
 use crate::merge;
 use crate::node::{Map, Node, Text};
+use crate::origin::{ORIGIN, TRANSFORMATIONS};
 use crate::plugin::Context;
 use crate::resource::{Behavior, Resource};
 use crate::resources::Resources;
@@ -107,10 +108,12 @@ pub(super) fn apply_json(
             resource.remember_id(context.schema);
         }
         show_notes(resource);
+        show_origin(resource);
         let patched = patch.apply(&resource.node).map_err(|reason| {
             context.invalid(format!("JSON patch of {}: {reason}", resource.id(context.schema)))
         })?;
         resource.node = patched;
+        hide_origin(resource);
         // It was read anew from JSON.
         resource.twins.clear();
         if resource.node.get("metadata").is_none() {
@@ -158,6 +161,33 @@ fn show_notes(resource: &mut Resource) -> bool {
         resource.node.map_at("metadata").set("annotations", Node::map());
     }
     show
+}
+
+/// What it tells of an object's origin is there for JSON patches, which may take it away.
+fn show_origin(resource: &mut Resource) {
+    let told = [(ORIGIN, resource.origin.is_some()), (TRANSFORMATIONS, !resource.transformations.is_empty())];
+    for (name, _) in told.iter().filter(|(_, told)| *told) {
+        resource.node.map_at("metadata");
+        if let Some(metadata) = resource.node.get_mut("metadata") {
+            metadata.map_at("annotations").set(*name, Node::string(""));
+        }
+    }
+}
+
+/// Takes out what [`show_origin`] put in, and forgets what is gone.
+fn hide_origin(resource: &mut Resource) {
+    let mut kept = |name: &str| {
+        let annotations =
+            resource.node.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+        annotations.and_then(|annotations| annotations.remove(name)).is_some()
+    };
+    let (origin, transformations) = (kept(ORIGIN), kept(TRANSFORMATIONS));
+    if !origin {
+        resource.origin = None;
+    }
+    if !transformations {
+        resource.transformations.clear();
+    }
 }
 
 /// Whether kustomize would have noted something in the resource's annotations.
