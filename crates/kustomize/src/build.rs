@@ -251,6 +251,7 @@ impl<'w> Walk<'w> {
             }
             other => other,
         })?;
+        layer.resources.check_unique(&self.schema).map_err(|message| target.invalid(message))?;
         self.step(&entry.step(Action::Include, target.file()), &layer.resources);
         Ok(layer)
     }

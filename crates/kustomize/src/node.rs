@@ -204,9 +204,9 @@ impl Node {
     pub(crate) fn take_quotes_of(&mut self, old: &Node) {
         let (Self::Scalar(new), Self::Scalar(old)) = (self, old) else { return };
         new.style = old.style;
-        if new.is_quoted()
-            && matches!(new.tag, Tag::Implicit | Tag::Bool | Tag::Int | Tag::Float | Tag::Timestamp)
-        {
+        // A tag that the text does not show is written out, and so is not lost.
+        let shown = Scalar { tag: Tag::Implicit, ..new.clone() }.resolved_tag();
+        if new.is_quoted() && (new.tag == Tag::Implicit || new.tag == shown) {
             new.tag = Tag::Str;
         }
     }

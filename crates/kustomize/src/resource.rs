@@ -181,8 +181,9 @@ impl Resource {
         }
     }
 
+    /// Nothing is said about the text: it stays a string because nobody names an object `1`.
     pub(crate) fn set_name(&mut self, name: &str) {
-        self.node.map_at("metadata").set("name", Node::string(name));
+        self.node.map_at("metadata").put("name", Node::implicit(name));
     }
 
     /// Sets the namespace; `""` takes it away.

@@ -9,7 +9,6 @@ use crate::plugins::{Plugin, fields};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::trace::{Action, Step};
-use crate::twins;
 
 /// The label that a validator may set.
 const VALIDATED_BY: &str = "validated-by";
@@ -141,9 +140,7 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
             }
         }
     }
-    for resource in resources.iter_mut().filter(|resource| !resource.twins.is_empty()) {
-        twins::settle(&mut resource.node, &mut resource.twins);
-    }
+    resources.settle_twins();
     resources.drop_empty();
 }
 

@@ -172,6 +172,8 @@ fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
     };
     let text = text.into();
     let style = match style {
+        // What is written out does not go by its quotes.
+        _ if node.tag.as_deref().is_some_and(|tag| tag != "!") => Style::Plain,
         yaml::Style::Plain => Style::Plain,
         yaml::Style::SingleQuoted | yaml::Style::DoubleQuoted => Style::Quoted,
         yaml::Style::Literal => Style::Block,

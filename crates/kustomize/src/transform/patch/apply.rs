@@ -1,7 +1,5 @@
 //! A patch meets a resource.
 
-use std::collections::HashSet;
-
 use super::PatchOptions;
 use crate::Error;
 use crate::json6902;
@@ -41,7 +39,11 @@ pub(super) fn merge_copies(
         renamed |= before.is_some_and(|before| before != resource.id(context.schema));
     }
     resources.drop_empty();
-    if renamed { names_are_unique(context, resources) } else { Ok(()) }
+    if renamed {
+        resources.check_unique(context.schema).map_err(|message| context.invalid(message))
+    } else {
+        Ok(())
+    }
 }
 
 /// Merges a patch into a resource, which keeps its name, namespace and kind unless the options let go of them. A
@@ -74,8 +76,8 @@ pub(super) fn merge_into(
     if !options.allow_kind_change && resource.kind() != &*kind {
         resource.node.make_map().put("kind", Node::implicit(kind));
     }
-    if !options.allow_name_change && resource.name() != &*name {
-        resource.node.map_at("metadata").put("name", Node::implicit(name));
+    if !options.allow_name_change {
+        resource.set_name(&name);
     }
     if namespace.is_empty() {
         if resource.node.at(&["metadata", "namespace"]).is_some() {
@@ -202,17 +204,4 @@ fn has_notes(resource: &Resource) -> bool {
         || !resource.referenced_by.is_empty()
         || resource.origin.is_some()
         || !resource.transformations.is_empty()
-}
-
-fn names_are_unique(context: &Context<'_, '_>, resources: &Resources) -> Result<(), Error> {
-    let mut seen = HashSet::with_capacity(resources.len());
-    for resource in resources.iter() {
-        let id = resource.id(context.schema);
-        let key = (id.gvk.clone(), id.name.clone(), id.effective_namespace().to_owned());
-        if !seen.insert(key) {
-            let message = format!("may not add resource with an already registered id: {id}");
-            return Err(context.invalid(message));
-        }
-    }
-    Ok(())
 }
