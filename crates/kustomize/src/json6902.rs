@@ -343,7 +343,7 @@ fn scalar_through_json(scalar: &Scalar) -> Result<Node, String> {
         },
     };
     let style = if yaml::is_quoted(&text) { Style::Quoted } else { Style::Plain };
-    Ok(Node::Scalar(Scalar { text, tag: Tag::Str, style }))
+    Ok(Node::Scalar(Scalar::new(text, Tag::Str, style)))
 }
 
 /// A number as go-yaml writes and reads a float.

@@ -28,7 +28,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
 /// Whether a node has a JSON value; the error is that of [`to_value`].
 pub(crate) fn check(node: &Node) -> Result<(), String> {
     match node {
-        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, style }) => check_text(text, *style),
+        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other, text, style, .. }) => check_text(text, *style),
         Node::Scalar(scalar) => scalar_value(scalar).map(drop),
         Node::List(items) => items.iter().try_for_each(check),
         Node::Map(map) => map.iter().try_for_each(|(_, node)| check(node)),
@@ -38,12 +38,10 @@ pub(crate) fn check(node: &Node) -> Result<(), String> {
 impl Emit for Node {
     fn view(&self) -> Result<View<'_, Self>, String> {
         Ok(match self {
-            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, style: Style::Folded }) => {
+            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other, text, style: Style::Folded, .. }) => {
                 View::Text(Cow::Owned(block::refolded(text)))
             }
-            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, .. }) => {
-                View::Text(Cow::Borrowed(text))
-            }
+            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other, text, .. }) => View::Text(Cow::Borrowed(text)),
             Self::Scalar(scalar) => match scalar_value(scalar)? {
                 Value::Bool(flag) => View::Bool(flag),
                 Value::Number(number) => View::Number(number),
@@ -68,7 +66,7 @@ fn check_text(text: &str, style: Style) -> Result<(), String> {
 
 fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     let text = &*scalar.text;
-    if let Tag::Str | Tag::Other(_) = scalar.tag {
+    if let Tag::Str | Tag::Other = scalar.tag {
         check_text(text, scalar.style)?;
         let folded = scalar.style == Style::Folded;
         return Ok(Value::String(if folded { block::refolded(text) } else { text.to_owned() }));

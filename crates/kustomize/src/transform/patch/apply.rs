@@ -201,7 +201,7 @@ fn has_notes(resource: &Resource) -> bool {
         || resource.behavior != Behavior::Unspecified
         || resource.allow_name_change
         || resource.allow_kind_change
-        || !resource.referenced_by.is_empty()
+        || resource.references > 0
         || resource.origin.is_some()
         || !resource.transformations.is_empty()
 }
