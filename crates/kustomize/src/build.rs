@@ -217,7 +217,7 @@ impl<'w> Walk<'w> {
         layer: &mut Layer,
     ) -> Result<(), Error> {
         if let Some(origin) = &target.origin {
-            let origin = origin.append(entry.path);
+            let origin = Arc::new(origin.append(entry.path));
             resources.iter_mut().for_each(|resource| resource.origin = Some(origin.clone()));
         }
         layer.resources.append_all(resources, &self.schema)?;
@@ -251,6 +251,7 @@ impl<'w> Walk<'w> {
             }
             other => other,
         })?;
+        layer.resources.check_unique(&self.schema).map_err(|message| target.invalid(message))?;
         self.step(&entry.step(Action::Include, target.file()), &layer.resources);
         Ok(layer)
     }
@@ -272,7 +273,7 @@ impl<'w> Walk<'w> {
                 paths.push(Entry { field, index, path });
                 continue;
             };
-            let origin = target.origin.as_ref().map(|origin| origin.append(target.loaded.name));
+            let origin = target.origin.as_ref().map(|origin| Arc::new(origin.append(target.loaded.name)));
             resources.iter_mut().for_each(|resource| resource.origin.clone_from(&origin));
             layer.resources.append_all(resources, &self.schema)?;
             places.resize(layer.resources.len(), (index, target.file()));

@@ -218,7 +218,7 @@ fn walk_map(
     let made = match leaf {
         _ if is_list => None,
         Leaf::Nothing => None,
-        Leaf::Scalar(tag) if rest.is_empty() => Some(Node::tagged("", tag.clone())),
+        Leaf::Scalar(tag) if rest.is_empty() => Some(Node::tagged("", *tag)),
         _ => Some(Node::map()),
     };
     let is_alone = Arc::get_mut(map).is_some();

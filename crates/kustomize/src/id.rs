@@ -47,6 +47,12 @@ impl Gvk {
     }
 }
 
+/// The namespace that counts where none is said.
+pub(crate) fn shared_default() -> Text {
+    static DEFAULT: LazyLock<Text> = LazyLock::new(|| "default".into());
+    DEFAULT.clone()
+}
+
 /// `apps/v1` is group `apps`, version `v1`; `v1` has no group.
 pub(crate) fn split_api_version(api_version: &str) -> (&str, &str) {
     api_version.split_once('/').unwrap_or(("", api_version))
@@ -88,6 +94,18 @@ impl Id {
             "default"
         } else {
             &self.namespace
+        }
+    }
+
+    /// As [`Id::effective_namespace`], shared.
+    pub(crate) fn shared_namespace(&self) -> Text {
+        if self.cluster_scoped {
+            static CLUSTER: LazyLock<Text> = LazyLock::new(|| NOT_A_NAMESPACE.into());
+            CLUSTER.clone()
+        } else if self.namespace.is_empty() {
+            shared_default()
+        } else {
+            self.namespace.clone()
         }
     }
 

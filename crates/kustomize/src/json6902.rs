@@ -335,7 +335,7 @@ fn is_unchanged(read: &Node, node: &Node) -> bool {
 fn scalar_through_json(scalar: &Scalar) -> Result<Node, String> {
     let text = match scalar.tag {
         Tag::Null => return Ok(Node::null()),
-        Tag::Str => scalar.text.clone(),
+        Tag::Str if !scalar.text.contains('\n') => scalar.text.clone(),
         _ => match to_value(&Node::Scalar(scalar.clone()))? {
             Value::String(text) => text.into(),
             Value::Number(number) => return Ok(float(number.as_f64().unwrap_or_default())),
@@ -343,7 +343,7 @@ fn scalar_through_json(scalar: &Scalar) -> Result<Node, String> {
         },
     };
     let style = if yaml::is_quoted(&text) { Style::Quoted } else { Style::Plain };
-    Ok(Node::Scalar(Scalar { text, tag: Tag::Str, style }))
+    Ok(Node::Scalar(Scalar::new(text, Tag::Str, style)))
 }
 
 /// A number as go-yaml writes and reads a float.

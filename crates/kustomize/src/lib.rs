@@ -135,13 +135,15 @@ impl Build {
 
     /// The text that `kustomize build` prints.
     pub fn to_yaml(&self) -> Result<String, Error> {
-        let mut text = String::new();
+        // Room for all of it at once: text that grows is copied again and again.
+        let mut text = String::with_capacity(self.objects.iter().map(|object| object.text_size(0)).sum());
         for (position, object) in self.objects.iter().enumerate() {
             if position > 0 {
                 text.push_str("---\n");
             }
             yaml::marshal_into(&mut text, object).map_err(Error::Conflict)?;
         }
+        text.shrink_to_fit();
         Ok(text)
     }
 

@@ -5,6 +5,7 @@
 //! changed, so that a base that many overlays use is read once and cloned for nothing.
 
 mod block;
+mod intern;
 mod read;
 mod timestamp;
 mod write;
@@ -18,7 +19,7 @@ pub(crate) use write::{check, to_value, to_yaml};
 pub(crate) type Text = Arc<str>;
 
 /// What a scalar is, as go-yaml v3 tags it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tag {
     /// Nothing was said: the text decides when it is written (kyaml's `NewScalarRNode`).
     Implicit,
@@ -31,7 +32,7 @@ pub(crate) enum Tag {
     Timestamp,
     Binary,
     /// Somebody's own tag.
-    Other(Text),
+    Other,
 }
 
 /// How a scalar was written.
@@ -55,6 +56,8 @@ pub(crate) struct Scalar {
     /// A field keeps this when it gets another value, as in kyaml: `80` over `"http"` is the string `"80"`. It makes
     /// no difference to equality.
     pub(crate) style: Style,
+    /// What [`Tag::Other`] is. Hardly any scalar has one: in a place of its own it makes the others smaller.
+    pub(crate) own_tag: Option<Arc<String>>,
 }
 
 /// Fields in their order; a name is there once.
@@ -73,13 +76,17 @@ pub(crate) enum Node {
 
 impl PartialEq for Scalar {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.tag == other.tag
+        self.text == other.text && self.tag == other.tag && self.own_tag == other.own_tag
     }
 }
 
 impl Eq for Scalar {}
 
 impl Scalar {
+    pub(crate) fn new(text: impl Into<Text>, tag: Tag, style: Style) -> Self {
+        Self { text: text.into(), tag, style, own_tag: None }
+    }
+
     /// Written in quotes or as a block.
     pub(crate) fn is_quoted(&self) -> bool {
         self.style != Style::Plain
@@ -87,16 +94,20 @@ impl Scalar {
 
     /// The tag, with an implicit one resolved from the text.
     pub(crate) fn resolved_tag(&self) -> Tag {
-        if self.tag != Tag::Implicit {
-            return self.tag.clone();
-        }
-        match yaml::resolve_plain(&self.text) {
-            yaml::Scalar::Null => Tag::Null,
-            yaml::Scalar::Bool(_) => Tag::Bool,
-            yaml::Scalar::Int(_) | yaml::Scalar::Uint(_) => Tag::Int,
-            yaml::Scalar::Float(_) => Tag::Float,
-            yaml::Scalar::Text if timestamp::normalize(&self.text).is_some() => Tag::Timestamp,
-            yaml::Scalar::Text => Tag::Str,
+        if self.tag == Tag::Implicit { Tag::of_plain(&self.text) } else { self.tag }
+    }
+}
+
+impl Tag {
+    /// What a text without quotes and without a tag is.
+    pub(crate) fn of_plain(text: &str) -> Self {
+        match yaml::resolve_plain(text) {
+            yaml::Scalar::Null => Self::Null,
+            yaml::Scalar::Bool(_) => Self::Bool,
+            yaml::Scalar::Int(_) | yaml::Scalar::Uint(_) => Self::Int,
+            yaml::Scalar::Float(_) => Self::Float,
+            yaml::Scalar::Text if timestamp::normalize(text).is_some() => Self::Timestamp,
+            yaml::Scalar::Text => Self::Str,
         }
     }
 }
@@ -130,7 +141,7 @@ impl Map {
     pub(crate) fn set(&mut self, name: impl Into<Text> + AsRef<str>, node: Node) {
         match self.get_mut(name.as_ref()) {
             Some(old) => *old = node,
-            None => self.fields.push((name.into(), node)),
+            None => self.add(name.into(), node),
         }
     }
 
@@ -148,9 +159,17 @@ impl Map {
             }
             None => {
                 node.quote_if_ambiguous();
-                self.fields.push((name.into(), node));
+                self.add(name.into(), node);
             }
         }
+    }
+
+    /// Adds a field at the end. Most maps are small and grow once, if ever: there is room for what is there.
+    fn add(&mut self, name: Text, node: Node) {
+        if self.fields.len() == self.fields.capacity() {
+            self.fields.reserve_exact(1 + self.fields.len() / 2);
+        }
+        self.fields.push((name, node));
     }
 
     pub(crate) fn remove(&mut self, name: &str) -> Option<Node> {
@@ -170,16 +189,16 @@ impl FromIterator<(Text, Node)> for Map {
 impl Node {
     /// A string, whatever it looks like.
     pub(crate) fn string(text: impl Into<Text>) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag: Tag::Str, style: Style::Plain })
+        Self::tagged(text, Tag::Str)
     }
 
     /// A scalar whose text decides what it is.
     pub(crate) fn implicit(text: impl Into<Text>) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag: Tag::Implicit, style: Style::Plain })
+        Self::tagged(text, Tag::Implicit)
     }
 
     pub(crate) fn tagged(text: impl Into<Text>, tag: Tag) -> Self {
-        Self::Scalar(Scalar { text: text.into(), tag, style: Style::Plain })
+        Self::Scalar(Scalar::new(text, tag, Style::Plain))
     }
 
     pub(crate) fn null() -> Self {
@@ -204,9 +223,9 @@ impl Node {
     pub(crate) fn take_quotes_of(&mut self, old: &Node) {
         let (Self::Scalar(new), Self::Scalar(old)) = (self, old) else { return };
         new.style = old.style;
-        if new.is_quoted()
-            && matches!(new.tag, Tag::Implicit | Tag::Bool | Tag::Int | Tag::Float | Tag::Timestamp)
-        {
+        // A tag that the text does not show is written out, and so is not lost.
+        let shown = Scalar { tag: Tag::Implicit, ..new.clone() }.resolved_tag();
+        if new.is_quoted() && (new.tag == Tag::Implicit || new.tag == shown) {
             new.tag = Tag::Str;
         }
     }
@@ -343,6 +362,20 @@ impl Node {
                     map.iter().map(field).sum::<usize>() + OVERHEAD
                 }
             }
+    }
+
+    /// The bytes that its text takes where a line begins with `indent` spaces, about.
+    pub(crate) fn text_size(&self, indent: usize) -> usize {
+        const SIGNS: usize = 4;
+        match self {
+            Self::Scalar(scalar) => scalar.text.len() + SIGNS,
+            Self::List(items) => items.iter().map(|item| item.text_size(indent + 2) + indent + SIGNS).sum(),
+            Self::Map(map) => {
+                let field =
+                    |(name, node): (&Text, &Self)| name.len() + node.text_size(indent + 2) + indent + SIGNS;
+                map.iter().map(field).sum()
+            }
+        }
     }
 
     /// Whether two nodes are the very same memory: then they are equal without a look.

@@ -1,5 +1,7 @@
 //! Where a resource came from and what changed it, for `buildMetadata`.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::remote::Remote;
@@ -88,7 +90,7 @@ impl Origin {
 }
 
 /// The transformations that an earlier build noted in an annotation; none if the text is something else.
-pub(crate) fn read(text: &str) -> Option<Vec<Origin>> {
+pub(crate) fn read(text: &str) -> Option<Vec<Arc<Origin>>> {
     let value = yaml::parse(text, yaml::Resolver::Kubectl).ok()?;
     let text = |value: &Value, name: &str| value[name].as_str().unwrap_or_default().to_owned();
     let origin = |value: &Value| Origin {
@@ -103,12 +105,12 @@ pub(crate) fn read(text: &str) -> Option<Vec<Origin>> {
             namespace: text(by, "namespace"),
         }),
     };
-    Some(value.as_array()?.iter().map(origin).collect())
+    Some(value.as_array()?.iter().map(|value| Arc::new(origin(value))).collect())
 }
 
 /// The text of the annotation that lists transformations.
-pub(crate) fn to_yaml(transformations: &[Origin]) -> String {
-    yaml::emit(&Value::Array(transformations.iter().map(Origin::value).collect()))
+pub(crate) fn to_yaml(transformations: &[Arc<Origin>]) -> String {
+    yaml::emit(&Value::Array(transformations.iter().map(|origin| origin.value()).collect()))
 }
 
 fn texts(fields: &[(&str, &String)]) -> Map<String, Value> {
@@ -142,7 +144,7 @@ mod tests {
         assert_eq!(base.append("x.yaml").to_yaml(), "path: ../base/x.yaml\n");
         let generated = base.builtin("kustomization.yaml", "ConfigMapGenerator");
         assert_eq!(
-            to_yaml(&[generated]),
+            to_yaml(&[Arc::new(generated)]),
             "- configuredIn: ../base/kustomization.yaml\n  configuredBy:\n    apiVersion: builtin\n    kind: ConfigMapGenerator\n"
         );
         let remote = base.append("github.com/org/repo//a?ref=v1").append("../x.yaml");

@@ -19,8 +19,9 @@ pub(crate) struct Reader<'a> {
     unrestricted: bool,
     read: RefCell<BTreeSet<String>>,
     bytes: Cell<u64>,
-    /// Documents of the manifests read so far: a base that several overlays use is parsed once.
-    documents: RefCell<HashMap<String, Arc<[Node]>>>,
+    /// Documents of the manifests that were read more than once, for a base that several overlays use. Most are read
+    /// once: those are not kept, so that what changes in them need not be copied.
+    documents: RefCell<HashMap<String, Option<Arc<[Node]>>>>,
     /// What other builds have made, and what this one has seen, if that is to be used again.
     known: Option<&'a RefCell<Known>>,
     seen: RefCell<Vec<Seen>>,
@@ -217,13 +218,16 @@ impl<'a> Reader<'a> {
                 Look::Missing => return Err(Error::Missing { file: file.to_owned(), path: shown(&full) }),
             }
         };
-        if let Some(documents) = self.documents.borrow().get(&full) {
-            return Ok((full, documents.clone()));
+        let before = self.documents.borrow().get(&full).cloned();
+        if let Some(Some(documents)) = before {
+            return Ok((full, documents));
         }
         let documents: Arc<[Node]> = read_documents(text(&full, &content)?)
             .map_err(|error| Error::Yaml { file: full.clone(), error })?
             .into();
-        self.documents.borrow_mut().insert(full.clone(), documents.clone());
+        if self.known.is_none() {
+            self.documents.borrow_mut().insert(full.clone(), before.map(|_| documents.clone()));
+        }
         self.keep(id, |known, id| {
             let (what, size) = (documents.clone(), content.len());
             known.documents.insert(id, Parsed { what, size: size as u64 }, COST * size);

@@ -46,16 +46,16 @@ pub(crate) struct Resource {
     /// For a patch: whether it may rename what it changes.
     pub(crate) allow_name_change: bool,
     pub(crate) allow_kind_change: bool,
-    /// Who refers to this resource by name.
-    pub(crate) referenced_by: Vec<Id>,
+    /// How many fields refer to this resource by name.
+    pub(crate) references: u32,
     /// Fields that change together.
     pub(crate) twins: Vec<Arc<Twins>>,
     /// Vars that take their value from here.
     pub(crate) vars: Vec<Text>,
     /// Where it came from, if `buildMetadata` asks for that.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) origin: Option<Arc<Origin>>,
     /// What changed it, if `buildMetadata` asks for that.
-    pub(crate) transformations: Vec<Origin>,
+    pub(crate) transformations: Vec<Arc<Origin>>,
 }
 
 /// A name that a resource had.
@@ -77,7 +77,7 @@ impl Resource {
             behavior: Behavior::Unspecified,
             allow_name_change: false,
             allow_kind_change: false,
-            referenced_by: vec![],
+            references: 0,
             twins: vec![],
             vars: vec![],
             origin: None,
@@ -135,8 +135,10 @@ impl Resource {
     /// Notes the current name before it changes.
     pub(crate) fn remember_id(&mut self, schema: &Schema) {
         let id = self.id(schema);
-        let namespace = id.effective_namespace().into();
-        Arc::make_mut(&mut self.previous).push(Previous { kind: id.gvk.kind, namespace, name: id.name });
+        let namespace = id.shared_namespace();
+        let previous = Arc::make_mut(&mut self.previous);
+        previous.reserve_exact(1);
+        previous.push(Previous { kind: id.gvk.kind, namespace, name: id.name });
     }
 
     /// Takes over who an older resource is, its labels and annotations where it has none of its own, and its history:
@@ -161,7 +163,7 @@ impl Resource {
         self.behavior = old.behavior;
         self.allow_name_change = old.allow_name_change;
         self.allow_kind_change = old.allow_kind_change;
-        self.referenced_by.clone_from(&old.referenced_by);
+        self.references = old.references;
         self.vars.clone_from(&old.vars);
         if self.origin.is_none() || (keep_origin && old.origin.is_some()) {
             self.origin.clone_from(&old.origin);
@@ -181,8 +183,9 @@ impl Resource {
         }
     }
 
+    /// Nothing is said about the text: it stays a string because nobody names an object `1`.
     pub(crate) fn set_name(&mut self, name: &str) {
-        self.node.map_at("metadata").set("name", Node::string(name));
+        self.node.map_at("metadata").put("name", Node::implicit(name));
     }
 
     /// Sets the namespace; `""` takes it away.

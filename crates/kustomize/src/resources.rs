@@ -2,10 +2,14 @@
 
 mod names;
 
+use std::collections::HashSet;
+
 use self::names::Names;
 use crate::id::Id;
+use crate::node::Text;
 use crate::resource::{Behavior, Resource};
 use crate::schema::Schema;
+use crate::twins;
 use crate::{Error, RESOURCE_LIMIT};
 
 /// Resources in the order in which they came; no two have the same current id when they are added.
@@ -75,6 +79,25 @@ impl Resources {
         }
         self.changed.clear();
         self.all_changed = false;
+    }
+
+    /// Fields that change together do so. No name is among them.
+    pub(crate) fn settle_twins(&mut self) {
+        for resource in self.list.iter_mut().filter(|resource| !resource.twins.is_empty()) {
+            twins::settle(&mut resource.node, &mut resource.twins);
+        }
+    }
+
+    /// Whether no two resources have the same current id; the error names the first one that does.
+    pub(crate) fn check_unique(&self, schema: &Schema) -> Result<(), String> {
+        let mut seen = HashSet::with_capacity(self.list.len());
+        for resource in &self.list {
+            let id = resource.id(schema);
+            if !seen.insert((id.gvk.clone(), id.name.clone(), Text::from(id.effective_namespace()))) {
+                return Err(format!("may not add resource with an already registered id: {id}"));
+            }
+        }
+        Ok(())
     }
 
     /// Adds a resource; its current id must be new.

@@ -184,7 +184,6 @@ impl Emitter {
     fn mapping<T: Emit>(&mut self, mut fields: Vec<(&str, &T)>, place: Place) -> Result<(), String> {
         let indent = place.inner();
         fields.retain(|(key, _)| *key != MERGE_KEY);
-        fields.iter().try_for_each(|(key, _)| check_key(key))?;
         // After a key the first field has a line of its own; elsewhere it stands where the map begins.
         let mut on_new_line = matches!(place, Place::Value { .. });
         for (key, value) in sorted(fields) {
@@ -193,8 +192,16 @@ impl Emitter {
             }
             on_new_line = true;
             self.enter(|| PathStep::Field(key.to_owned()));
-            if key.len() <= SIMPLE_KEY_LENGTH && (is_word(key) || !key.contains(is_break)) {
-                self.text(key, indent + 2, true);
+            let is_word = key.len() <= SIMPLE_KEY_LENGTH && is_word(key);
+            if !is_word {
+                check_key(key)?;
+            }
+            if is_word || (key.len() <= SIMPLE_KEY_LENGTH && !key.contains(is_break)) {
+                if is_word {
+                    self.put_ascii(key)
+                } else {
+                    self.text(key, indent + 2, true)
+                }
                 self.put_char(':');
                 self.node(value, Place::Value { indent })?;
             } else {
@@ -243,9 +250,6 @@ impl Emitter {
 
     /// A string in the style that the text needs.
     fn text(&mut self, text: &str, indent: usize, simple_key: bool) {
-        if is_word(text) {
-            return self.put_ascii(text);
-        }
         let facts = Facts::of(text);
         if text.contains('\n') {
             if facts.block_allowed && !simple_key {
@@ -468,13 +472,14 @@ fn has_indicators(text: &str) -> bool {
     false
 }
 
-/// Whether a text is certainly written as it is, on one line; most are.
+/// Whether a text is certainly written as it is, on one line; most are. What begins with a letter and has no spaces can
+/// only be a word that is known, or the key that a colon at its end would make it.
 fn is_word(text: &str) -> bool {
-    let (letters, others) =
-        (u8::is_ascii_alphabetic, |byte| matches!(byte, b'0'..=b'9' | b'-' | b'_' | b'.' | b'/'));
-    text.bytes().next().is_some_and(|first| letters(&first))
-        && text.bytes().all(|byte| letters(&byte) || others(byte))
-        && !is_known(text)
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(u8::is_ascii_alphabetic)
+        && bytes.iter().all(u8::is_ascii_graphic)
+        && bytes.last() != Some(&b':')
+        && (bytes.len() > 5 || !is_known(text))
 }
 
 fn is_break(character: char) -> bool {

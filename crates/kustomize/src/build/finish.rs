@@ -207,7 +207,7 @@ impl Metadata {
                 metadata.map_at("labels").set(MANAGED_BY_LABEL, Node::string(MANAGED_BY));
             }
         }
-        let origin = resource.origin.as_ref().filter(|_| self.origins).map(Origin::to_yaml);
+        let origin = resource.origin.as_ref().filter(|_| self.origins).map(|origin| origin.to_yaml());
         let transformations =
             Some(&resource.transformations).filter(|list| self.transformations && !list.is_empty());
         let transformations = transformations.map(|list| origin::to_yaml(list));

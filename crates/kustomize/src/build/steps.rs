@@ -1,6 +1,8 @@
 //! What a layer does to its resources: generators, transformers and validators, the kustomization's own fields before
 //! the configuration objects that it names.
 
+use std::sync::Arc;
+
 use super::{Layer, Target, Walk};
 use crate::Error;
 use crate::node::Node;
@@ -9,7 +11,6 @@ use crate::plugins::{Plugin, fields};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::trace::{Action, Step};
-use crate::twins;
 
 /// The label that a validator may set.
 const VALIDATED_BY: &str = "validated-by";
@@ -60,6 +61,7 @@ impl Walk<'_> {
         layer: &mut Layer,
         step: &Step<'_>,
     ) -> Result<(), Error> {
+        let origin = origin.map(Arc::new);
         for resource in &mut made {
             resource.origin.clone_from(&origin);
         }
@@ -133,7 +135,7 @@ fn load(target: &Target<'_>, objects: &[Plugin]) -> Result<Vec<Box<dyn crate::pl
 
 /// After a transformer: what it emptied is gone, and what is left remembers it if that is asked for.
 fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
-    if let Some(origin) = origin {
+    if let Some(origin) = origin.cloned().map(Arc::new) {
         for resource in resources.iter_mut() {
             match resource.origin {
                 Some(_) => resource.transformations.push(origin.clone()),
@@ -141,9 +143,7 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
             }
         }
     }
-    for resource in resources.iter_mut().filter(|resource| !resource.twins.is_empty()) {
-        twins::settle(&mut resource.node, &mut resource.twins);
-    }
+    resources.settle_twins();
     resources.drop_empty();
 }
 

@@ -78,6 +78,11 @@ impl Change<'_> {
         match (old, new) {
             (Node::Map(old), Node::Map(new)) if !new.is_empty() => self.map(known, old, new),
             (Node::List(old), Node::List(new)) if !new.is_empty() => self.list(known, old, new),
+            (Node::Scalar(old), Node::Scalar(new))
+                if old.text == new.text && old.resolved_tag() == new.resolved_tag() =>
+            {
+                known.clone()
+            }
             _ if old == new => known.clone(),
             _ => Rc::new(Sources::All(self.step)),
         }

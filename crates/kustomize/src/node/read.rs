@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Map, Node, Scalar, Style, Tag, Text};
+use super::{Map, Node, Scalar, Style, Tag, Text, intern};
 use crate::FIELD_LIMIT;
 
 const CORE: &str = "tag:yaml.org,2002:";
@@ -29,7 +29,7 @@ fn read(text: &str, any_key: bool) -> Result<Vec<Node>, yaml::Error> {
 /// Whether a key that kustomize sets itself is a string without quotes, too: it adds none, and cannot write what reads
 /// as something else.
 pub(crate) fn check_key(name: &str) -> Result<(), String> {
-    match (Scalar { text: name.into(), tag: Tag::Implicit, style: Style::Plain }).resolved_tag() {
+    match Tag::of_plain(name) {
         Tag::Str => Ok(()),
         _ => Err(format!("the key {name:?} has to be a string, and kustomize writes it without quotes")),
     }
@@ -90,28 +90,29 @@ impl Reader {
     }
 
     fn map(&mut self, pairs: &[(yaml::Node, yaml::Node)]) -> Result<Node, yaml::Error> {
-        let mut fields: Vec<(Text, Node)> = Vec::with_capacity(pairs.len());
-        let mut seen: HashSet<Text> = HashSet::with_capacity(pairs.len());
+        let mut fields = Fields::new(pairs.len());
         let mut merges = vec![];
         for (key, value) in pairs {
             if key.is_merge() {
                 merges.push(value);
                 continue;
             }
-            let name: Text = key.text().ok_or_else(|| key.error("a key has to be a scalar"))?.into();
+            let name = intern::name(key.text().ok_or_else(|| key.error("a key has to be a scalar"))?);
             // kustomize reads such an object and then cannot write it.
             if !self.any_key && !is_string(key) {
                 return Err(key.error(format!("a key has to be a string; put {name:?} in quotes")));
             }
-            if !seen.insert(name.clone()) {
+            if fields.has(&name) {
                 let line = pairs.iter().find(|(k, _)| k.text() == Some(&name)).map_or(0, |(k, _)| k.line);
                 return Err(key.error(format!("mapping key {name:?} already defined at line {line}")));
             }
-            fields.push((name, self.node(value)?));
+            let value = self.node(value)?;
+            fields.push(name, value);
         }
         for merge in merges {
-            self.merge(merge, &mut fields, &mut seen)?;
+            self.merge(merge, &mut fields)?;
         }
+        let fields = fields.list;
         if let Some((key, _)) = pairs.first().filter(|_| fields.len() > FIELD_LIMIT) {
             return Err(key.error(format!("a map of {} fields, the limit is {FIELD_LIMIT}", fields.len())));
         }
@@ -119,12 +120,7 @@ impl Reader {
     }
 
     /// Adds what `<<` names, without touching fields that are there.
-    fn merge(
-        &mut self,
-        node: &yaml::Node,
-        fields: &mut Vec<(Text, Node)>,
-        seen: &mut HashSet<Text>,
-    ) -> Result<(), yaml::Error> {
+    fn merge(&mut self, node: &yaml::Node, fields: &mut Fields) -> Result<(), yaml::Error> {
         let sources: Vec<&yaml::Node> = match &node.target().data {
             yaml::Data::Sequence(items) => items.iter().collect(),
             _ => vec![node],
@@ -134,8 +130,8 @@ impl Reader {
                 return Err(node.error("map merge requires map or sequence of maps as the value"));
             };
             for (name, value) in more.iter() {
-                if seen.insert(name.clone()) {
-                    fields.push((name.clone(), value.clone()));
+                if !fields.has(name) {
+                    fields.push(name.clone(), value.clone());
                 }
             }
         }
@@ -143,18 +139,49 @@ impl Reader {
     }
 }
 
+/// The fields of a map that is being read.
+struct Fields {
+    list: Vec<(Text, Node)>,
+    /// The names, once there are so many that looking through the list takes longer.
+    names: HashSet<Text>,
+}
+
+impl Fields {
+    const MANY: usize = 24;
+
+    fn new(count: usize) -> Self {
+        Self { list: Vec::with_capacity(count), names: HashSet::new() }
+    }
+
+    fn has(&self, name: &Text) -> bool {
+        if self.list.len() < Self::MANY {
+            return self.list.iter().any(|(other, _)| other == name);
+        }
+        self.names.contains(name)
+    }
+
+    fn push(&mut self, name: Text, node: Node) {
+        self.list.push((name.clone(), node));
+        if self.list.len() == Self::MANY {
+            self.names.extend(self.list.iter().map(|(name, _)| name.clone()));
+        } else if self.list.len() > Self::MANY {
+            self.names.insert(name);
+        }
+    }
+}
+
 fn is_string(key: &yaml::Node) -> bool {
     let key = key.target();
     match &key.data {
         yaml::Data::Scalar { text, style } => {
-            matches!(scalar(key, text, *style).tag, Tag::Str | Tag::Binary | Tag::Other(_))
+            matches!(tag(key, text, *style), Tag::Str | Tag::Binary | Tag::Other)
         }
         _ => false,
     }
 }
 
-fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
-    let tag = match node.tag.as_deref() {
+fn tag(node: &yaml::Node, text: &str, style: yaml::Style) -> Tag {
+    match node.tag.as_deref() {
         Some(tag) if tag != "!" => match tag.strip_prefix(CORE) {
             Some("null") => Tag::Null,
             Some("bool") => Tag::Bool,
@@ -163,19 +190,23 @@ fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
             Some("str") => Tag::Str,
             Some("timestamp") => Tag::Timestamp,
             Some("binary") => Tag::Binary,
-            _ => Tag::Other(tag.into()),
+            _ => Tag::Other,
         },
-        None if style == yaml::Style::Plain => {
-            Scalar { text: text.into(), tag: Tag::Implicit, style: Style::Plain }.resolved_tag()
-        }
+        None if style == yaml::Style::Plain => Tag::of_plain(text),
         _ => Tag::Str,
-    };
-    let text = text.into();
+    }
+}
+
+fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
+    let tag = tag(node, text, style);
+    let own_tag = (tag == Tag::Other).then(|| Arc::new(node.tag.clone().unwrap_or_default()));
     let style = match style {
+        // What is written out does not go by its quotes.
+        _ if node.tag.as_deref().is_some_and(|tag| tag != "!") => Style::Plain,
         yaml::Style::Plain => Style::Plain,
         yaml::Style::SingleQuoted | yaml::Style::DoubleQuoted => Style::Quoted,
         yaml::Style::Literal => Style::Block,
         yaml::Style::Folded => Style::Folded,
     };
-    Scalar { text, tag, style }
+    Scalar { text: intern::value(text), tag, style, own_tag }
 }

@@ -28,7 +28,7 @@ pub(crate) fn to_value(node: &Node) -> Result<Value, String> {
 /// Whether a node has a JSON value; the error is that of [`to_value`].
 pub(crate) fn check(node: &Node) -> Result<(), String> {
     match node {
-        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, style }) => check_text(text, *style),
+        Node::Scalar(Scalar { tag: Tag::Str | Tag::Other, text, style, .. }) => check_text(text, *style),
         Node::Scalar(scalar) => scalar_value(scalar).map(drop),
         Node::List(items) => items.iter().try_for_each(check),
         Node::Map(map) => map.iter().try_for_each(|(_, node)| check(node)),
@@ -38,12 +38,10 @@ pub(crate) fn check(node: &Node) -> Result<(), String> {
 impl Emit for Node {
     fn view(&self) -> Result<View<'_, Self>, String> {
         Ok(match self {
-            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, style: Style::Folded }) => {
+            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other, text, style: Style::Folded, .. }) => {
                 View::Text(Cow::Owned(block::refolded(text)))
             }
-            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other(_), text, .. }) => {
-                View::Text(Cow::Borrowed(text))
-            }
+            Self::Scalar(Scalar { tag: Tag::Str | Tag::Other, text, .. }) => View::Text(Cow::Borrowed(text)),
             Self::Scalar(scalar) => match scalar_value(scalar)? {
                 Value::Bool(flag) => View::Bool(flag),
                 Value::Number(number) => View::Number(number),
@@ -68,7 +66,7 @@ fn check_text(text: &str, style: Style) -> Result<(), String> {
 
 fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     let text = &*scalar.text;
-    if let Tag::Str | Tag::Other(_) = scalar.tag {
+    if let Tag::Str | Tag::Other = scalar.tag {
         check_text(text, scalar.style)?;
         let folded = scalar.style == Style::Folded;
         return Ok(Value::String(if folded { block::refolded(text) } else { text.to_owned() }));
@@ -104,15 +102,15 @@ fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     })
 }
 
-/// Go's JSON writes a whole float below 1e21 without a fraction, and its reader then sees an integer where it fits.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "only whole numbers in range")]
+/// Go's JSON writes a whole float below 1e21 without a fraction, in the fewest digits that tell it from others and
+/// zeros, and its reader then sees an integer where it fits.
 fn float(number: f64) -> Option<Value> {
-    if number.fract() == 0.0 {
-        if number.abs() < 9.223_372_036_854_775e18 {
-            return Some(Value::Number(Number::from(number as i64)));
-        }
-        if (0.0..1.844_674_407_370_955e19).contains(&number) {
-            return Some(Value::Number(Number::from(number as u64)));
+    if number.fract() == 0.0 && number.abs() < 1e21 {
+        let digits = number.to_string();
+        let whole =
+            digits.parse::<i64>().map(Number::from).or_else(|_| digits.parse::<u64>().map(Number::from));
+        if let Ok(whole) = whole {
+            return Some(Value::Number(whole));
         }
     }
     Number::from_f64(number).map(Value::Number)

@@ -94,17 +94,10 @@ pub(crate) fn fix(resources: &mut Resources, config: &Config, schema: &Schema) -
                 format!("updating name reference in '{path}' field of '{id}': {message}")
             })?;
         }
-        if !found.is_empty() {
-            referrals.push((resource.id(schema), found));
-        }
+        referrals.extend(found);
     }
-    for (id, found) in referrals {
-        for position in found {
-            resources
-                .get_mut(position)
-                .into_iter()
-                .for_each(|resource| resource.referenced_by.push(id.clone()));
-        }
+    for position in referrals {
+        resources.get_mut(position).into_iter().for_each(|resource| resource.references += 1);
     }
     Ok(())
 }

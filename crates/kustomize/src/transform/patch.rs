@@ -2,8 +2,6 @@
 
 mod apply;
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 
 use crate::Error;
@@ -61,25 +59,22 @@ enum Patch {
 
 impl Transform for PatchTransformer {
     fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
-        let source = match (self.patch.trim(), self.path.as_str()) {
-            (text, "") => format!("[patch: {text:?}]"),
-            (_, path) => format!("[path: {path:?}]"),
-        };
         let invalid =
             |reason| context.invalid(format!("unable to find patch target in `resources`: {reason}"));
         let matcher = || self.target.as_ref().map(Matcher::new).transpose().map_err(invalid);
-        match self.read(context, &source)? {
+        match self.read(context)? {
             Patch::Strategic(patches) => match matcher()? {
                 Some(_) if patches.len() > 1 => Err(context.invalid(format!(
                     "Multiple Strategic-Merge Patches in one `patches` entry is not allowed to set `patches.target` \
-                     field: {source}"
+                     field: {}",
+                    self.source()
                 ))),
                 Some(matcher) => self.merge_selected(context, resources, &patches, &matcher),
                 None => self.merge_named(context, resources, patches),
             },
             Patch::Json(patch) if patch.is_empty() => Ok(()),
             Patch::Json(patch) => {
-                let missing = || context.invalid(format!("must specify a target for JSON patch {source}"));
+                let missing = || context.invalid(format!("must specify a target for JSON patch {}", self.source()));
                 let matcher = matcher()?.ok_or_else(missing)?;
                 apply_json(context, resources, &patch, &matcher, true)
             }
@@ -88,25 +83,35 @@ impl Transform for PatchTransformer {
 }
 
 impl PatchTransformer {
-    fn read(&self, context: &Context<'_, '_>, source: &str) -> Result<Patch, Error> {
-        let (text, documents) = match (self.patch.trim(), self.path.as_str()) {
+    /// Where it comes from, for errors.
+    fn source(&self) -> String {
+        match (self.patch.trim(), self.path.as_str()) {
+            (text, "") => format!("[patch: {text:?}]"),
+            (_, path) => format!("[path: {path:?}]"),
+        }
+    }
+
+    fn read(&self, context: &Context<'_, '_>) -> Result<Patch, Error> {
+        let (text, strategic) = match (self.patch.trim(), self.path.as_str()) {
             ("", "") => return Err(context.invalid("must specify one of patch and path")),
-            (text, "") => (text.to_owned(), None),
-            ("", path) => load_patch(context, path)?,
+            (text, "") => (None, strategic(text)),
+            ("", path) => {
+                let strategic = load_strategic(context, path)?;
+                let text = || load_patch(context, path);
+                (strategic.is_err().then(text).transpose()?, strategic)
+            }
             _ => return Err(context.invalid("patch and path can't be set at the same time")),
-        };
-        let strategic = match documents {
-            Some(documents) => load::resources(&documents),
-            None => strategic(&text),
         };
         let strategic = match strategic {
             Ok(patches) => return Ok(Patch::Strategic(nodes(patches))),
             Err(reason) => reason,
         };
-        json6902::Patch::read(&text).map(Patch::Json).map_err(|json| {
+        let text = text.as_deref().unwrap_or(self.patch.trim());
+        json6902::Patch::read(text).map(Patch::Json).map_err(|json| {
             context.invalid(format!(
-                "unable to parse SM or JSON patch from {source}: not a strategic merge patch: {strategic}; not a JSON \
-                 patch: {json}"
+                "unable to parse SM or JSON patch from {}: not a strategic merge patch: {strategic}; not a JSON \
+                 patch: {json}",
+                self.source()
             ))
         })
     }
@@ -204,19 +209,24 @@ impl Transform for PatchJson6902Transformer {
     }
 }
 
-type Documents = Arc<[Node]>;
+/// A file that cannot be had.
+fn not_loaded(context: &Context<'_, '_>, path: &str, error: &Error) -> Error {
+    let reason = error.reason();
+    context.invalid(format!("failed to get the patch file from path({path}): {reason}"))
+}
 
-/// The text of a patch file, and its documents if it is YAML.
-fn load_patch(context: &Context<'_, '_>, path: &str) -> Result<(String, Option<Documents>), Error> {
-    let failed = |error: Error| {
-        let reason = error.reason();
-        context.invalid(format!("failed to get the patch file from path({path}): {reason}"))
-    };
-    let (_, text) = context.reader.load_text(context.dir, context.file, path).map_err(failed)?;
+/// The text of a patch file.
+fn load_patch(context: &Context<'_, '_>, path: &str) -> Result<String, Error> {
+    let loaded = context.reader.load_text(context.dir, context.file, path);
+    loaded.map(|(_, text)| text).map_err(|error| not_loaded(context, path, &error))
+}
+
+/// The strategic merge patches of a file, or why there are none in it.
+fn load_strategic(context: &Context<'_, '_>, path: &str) -> Result<Result<Vec<Resource>, String>, Error> {
     match context.reader.load_documents(context.dir, context.file, path) {
-        Ok((_, documents)) => Ok((text, Some(documents))),
-        Err(Error::Yaml { .. }) => Ok((text, None)),
-        Err(error) => Err(failed(error)),
+        Ok((_, documents)) => Ok(load::resources(&documents)),
+        Err(Error::Yaml { error, .. }) => Ok(Err(error.to_string())),
+        Err(error) => Err(not_loaded(context, path, &error)),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::Error;
 use crate::fieldspec::{FieldSpec, Leaf, Specs, replaced};
 use crate::id::Gvk;
-use crate::node::Tag;
+use crate::node::{Tag, Text};
 use crate::plugin::{Context, Transform};
 use crate::resource::Resource;
 use crate::resources::Resources;
@@ -41,6 +41,7 @@ pub(super) fn add_to_names(
     side: Side,
 ) -> Result<(), Error> {
     let specs = specs.ok_or_else(|| context.invalid("fieldSpecs is not expected to be nil"))?;
+    let text = &Text::from(text);
     for resource in resources.iter_mut() {
         let gvk = original_gvk(resource);
         if !keeps_name(&gvk) {
@@ -55,14 +56,15 @@ pub(super) fn add_to_names(
 
 fn add(
     resource: &mut Resource,
-    text: &str,
+    text: &Text,
     spec: &FieldSpec,
     side: Side,
     schema: &Schema,
 ) -> Result<(), String> {
     if &*spec.path == "metadata/name" && !text.is_empty() {
         let list = if side == Side::Before { &mut resource.prefixes } else { &mut resource.suffixes };
-        list.push(text.into());
+        list.reserve_exact(1);
+        list.push(text.clone());
         resource.remember_id(schema);
     }
     spec.apply(&mut resource.node, &Leaf::Scalar(Tag::Str), &mut |node| {

@@ -120,29 +120,42 @@ fn read(context: &Context<'_, '_>, path: &str) -> Result<Vec<(String, String, Re
 
 impl Replacement {
     fn apply(&self, resources: &mut Resources) -> Result<(), String> {
-        let value = match (&self.source, &self.source_value, &self.targets) {
+        let mut live = None;
+        let mut value = match (&self.source, &self.source_value, &self.targets) {
             (None, None, _) | (_, _, None) => {
                 return Err("replacements must specify a source and at least one target".to_owned());
             }
             (Some(_), Some(_), _) => {
                 return Err("value and resource selectors are mutually exclusive".to_owned());
             }
-            (Some(source), None, _) => source.value(resources)?,
+            (Some(source), None, _) => {
+                let (index, value) = source.value(resources)?;
+                // A part is a copy; a whole value is looked at again for each field.
+                let part = source.options.as_ref().is_some_and(|options| !options.delimiter.is_empty());
+                live = (!part).then(|| (index, path::split(source.path())));
+                value
+            }
             (None, Some(value), _) => Node::implicit(value.as_str()),
         };
-        self.targets.iter().flatten().try_for_each(|target| target.apply(&value, resources))
+        let targets = self.targets.iter().flatten();
+        targets.into_iter().try_for_each(|target| target.apply(&mut value, live.as_ref(), resources))
     }
 }
 
 impl Source {
-    fn value(&self, resources: &Resources) -> Result<Node, String> {
-        let mut found = resources.iter().filter(|resource| self.selects(resource));
-        let resource = match (found.next(), found.next()) {
+    fn path(&self) -> &str {
+        if self.field_path.is_empty() { DEFAULT_FIELD } else { &self.field_path }
+    }
+
+    /// The position of the resource, and the value.
+    fn value(&self, resources: &Resources) -> Result<(usize, Node), String> {
+        let mut found = resources.iter().enumerate().filter(|(_, resource)| self.selects(resource));
+        let (index, resource) = match (found.next(), found.next()) {
             (Some(resource), None) => resource,
             (None, _) => return Err(format!("nothing selected by {}", self.shown())),
             _ => return Err(format!("multiple matches for selector {}", self.shown())),
         };
-        let path = if self.field_path.is_empty() { DEFAULT_FIELD } else { &self.field_path };
+        let path = self.path();
         let value = path::get(&resource.node, &path::split(path))
             .map_err(|message| format!("error looking up replacement source: {message}"))?;
         let is_something = |node: &&Node| match node {
@@ -152,10 +165,11 @@ impl Source {
         let value = value
             .filter(is_something)
             .ok_or_else(|| format!("fieldPath `{path}` is missing for replacement source {}", self.id()))?;
-        match self.options.as_ref().filter(|options| !options.delimiter.is_empty()) {
-            Some(options) => options.part(value),
-            None => Ok(value.clone()),
-        }
+        let value = match self.options.as_ref().filter(|options| !options.delimiter.is_empty()) {
+            Some(options) => options.part(value)?,
+            None => value.clone(),
+        };
+        Ok((index, value))
     }
 
     fn selects(&self, resource: &Resource) -> bool {
@@ -257,14 +271,25 @@ struct Chosen<'t> {
 }
 
 impl Target {
-    fn apply(&self, value: &Node, resources: &mut Resources) -> Result<(), String> {
+    /// `live`: where the value comes from, if a change there changes what comes next.
+    fn apply(
+        &self,
+        value: &mut Node,
+        live: Option<&(usize, Vec<String>)>,
+        resources: &mut Resources,
+    ) -> Result<(), String> {
         let chosen = self.compile()?;
-        for resource in resources.iter_mut() {
-            if chosen.fits(resource)? {
-                chosen
-                    .paths
-                    .iter()
-                    .try_for_each(|(shown, path)| chosen.copy(resource, value, shown, path))?;
+        for (index, resource) in resources.iter_mut().enumerate() {
+            if !chosen.fits(resource)? {
+                continue;
+            }
+            for (shown, path) in &chosen.paths {
+                chosen.copy(resource, value, shown, path)?;
+                if let Some((_, source)) = live.filter(|(source, _)| *source == index)
+                    && let Ok(Some(changed)) = path::get(&resource.node, source)
+                {
+                    *value = changed.clone();
+                }
             }
         }
         Ok(())

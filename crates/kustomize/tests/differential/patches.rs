@@ -74,7 +74,7 @@ selector: #?6
 
 const METADATA: &str = "  labels: #?
     @labelkey: @label
-    owner: null #?4
+    gone: null #?4
   annotations: #?3
     note: @string
     text: null #?

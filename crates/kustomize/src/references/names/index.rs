@@ -1,9 +1,10 @@
 //! The names that all resources have had, so that each reference finds its candidates without a look at the others.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::id::{Gvk, Id, NOT_A_NAMESPACE};
+use crate::id::{Gvk, Id, NOT_A_NAMESPACE, shared_default};
 use crate::node::Text;
 use crate::resource::{Previous, Resource};
 use crate::resources::Resources;
@@ -28,24 +29,27 @@ pub(super) struct Known {
 /// Resources by the names that they have had.
 pub(super) struct Index {
     known: Vec<Known>,
-    /// By former name, and by former name and namespace now or at first.
-    by_name: HashMap<Text, Vec<usize>>,
-    by_place: HashMap<Text, HashMap<Text, Vec<usize>>>,
-    by_original: HashMap<Text, HashMap<Text, Vec<usize>>>,
+    /// In the order of former names, the namespaces that count now, and positions.
+    by_place: Vec<Former>,
+    /// The same with the namespaces that counted at first.
+    by_original: Vec<Former>,
     /// Where the resources are now that were in a namespace first: effective namespace and namespace as written.
     moved: HashMap<Text, HashSet<(Text, Text)>>,
+}
+
+/// A name that the resource in a position has had.
+#[derive(Clone)]
+struct Former {
+    name: Text,
+    position: usize,
 }
 
 impl Known {
     fn new(position: usize, resource: &Resource, schema: &Schema) -> Self {
         let id = resource.id(schema);
-        let effective: Text = if id.cluster_scoped || !id.namespace.is_empty() {
-            id.effective_namespace().into()
-        } else {
-            "default".into()
-        };
+        let effective = id.shared_namespace();
         let original = match resource.previous.first() {
-            Some(first) if first.namespace.is_empty() => "default".into(),
+            Some(first) if first.namespace.is_empty() => shared_default(),
             Some(first) => first.namespace.clone(),
             None => effective.clone(),
         };
@@ -98,51 +102,79 @@ fn have_same_end(a: &[Text], b: &[Text]) -> bool {
     if short.is_empty() { long.is_empty() } else { long.ends_with(short) }
 }
 
+/// The part of a sorted list that is equal to something, by a comparison with that.
+fn equal(list: &[Former], compare: impl Fn(&Former) -> Ordering) -> &[Former] {
+    let from = list.partition_point(|former| compare(former) == Ordering::Less);
+    let rest = list.get(from..).unwrap_or_default();
+    rest.get(..rest.partition_point(|former| compare(former) == Ordering::Equal)).unwrap_or_default()
+}
+
 impl Index {
     pub(super) fn new(resources: &Resources, schema: &Schema) -> Self {
         let known = resources.iter().enumerate().map(|(at, resource)| Known::new(at, resource, schema));
-        let mut index = Self {
-            known: known.collect(),
-            by_name: HashMap::new(),
-            by_place: HashMap::new(),
-            by_original: HashMap::new(),
-            moved: HashMap::new(),
-        };
-        for known in &index.known {
+        let known: Vec<Known> = known.collect();
+        let mut moved: HashMap<Text, HashSet<(Text, Text)>> = HashMap::new();
+        let mut by_place = vec![];
+        for known in &known {
             let place = (known.effective.clone(), known.namespace.clone());
-            index.moved.entry(known.original.clone()).or_default().insert(place);
-            let mut seen: Vec<&Text> = vec![];
-            for Previous { name, .. } in &*known.previous {
-                if seen.contains(&name) {
-                    continue;
-                }
-                seen.push(name);
-                index.by_name.entry(name.clone()).or_default().push(known.position);
-                let places = index.by_place.entry(name.clone()).or_default();
-                places.entry(known.effective.clone()).or_default().push(known.position);
-                let originals = index.by_original.entry(name.clone()).or_default();
-                originals.entry(known.original.clone()).or_default().push(known.position);
+            moved.entry(known.original.clone()).or_default().insert(place);
+            for (at, Previous { name, .. }) in known.previous.iter().enumerate() {
+                let is_new = !known.previous.iter().take(at).any(|before| before.name == *name);
+                by_place.extend(is_new.then(|| Former { name: name.clone(), position: known.position }));
             }
         }
+        let mut index = Self { known, by_original: by_place.clone(), by_place, moved };
+        index.by_place = index.sorted(&index.by_place, |known| &known.effective);
+        index.by_original = index.sorted(&index.by_original, |known| &known.original);
         index
+    }
+
+    fn sorted(&self, list: &[Former], place: impl Fn(&Known) -> &Text) -> Vec<Former> {
+        let mut list = list.to_vec();
+        list.sort_unstable_by(|a, b| {
+            let place = |former: &Former| self.get(former.position).map(&place);
+            let by_name = a.name.cmp(&b.name);
+            by_name.then_with(|| place(a).cmp(&place(b))).then_with(|| a.position.cmp(&b.position))
+        });
+        list
     }
 
     pub(super) fn get(&self, position: usize) -> Option<&Known> {
         self.known.get(position)
     }
 
+    /// What once had a name and is in a namespace, or was there at first.
+    fn in_place<'i>(
+        &self,
+        list: &'i [Former],
+        place: impl Fn(&Known) -> &Text,
+        name: &str,
+        namespace: &str,
+    ) -> &'i [Former] {
+        let compare = |former: &Former| {
+            let of = self.get(former.position).map(|known| &**place(known)).unwrap_or_default();
+            (*former.name).cmp(name).then_with(|| of.cmp(namespace))
+        };
+        equal(list, compare)
+    }
+
     /// What once had a name and is where `of` can refer to it.
     pub(super) fn in_reach(&self, of: &Known, accounts: &[String], name: &str) -> Vec<usize> {
-        if of.is_cluster_scoped() {
-            return self.by_name.get(name).cloned().unwrap_or_default();
+        let with_name = equal(&self.by_place, |former| (*former.name).cmp(name));
+        if with_name.is_empty() {
+            return vec![];
         }
-        let Some(places) = self.by_place.get(name) else { return vec![] };
-        let effective =
-            |namespace: &'_ String| if namespace.is_empty() { "default" } else { namespace }.to_owned();
-        let mut wanted: Vec<String> = accounts.iter().map(effective).collect();
-        wanted.extend([of.effective.to_string(), NOT_A_NAMESPACE.to_owned()]);
-        let found = wanted.iter().filter_map(|place| places.get(place.as_str())).flatten().copied();
-        let mut found: Vec<usize> = found.filter(|at| self.reaches(*at, of, accounts)).collect();
+        let mut found: Vec<usize> = if of.is_cluster_scoped() {
+            with_name.iter().map(|former| former.position).collect()
+        } else {
+            let effective =
+                |namespace: &'_ str| if namespace.is_empty() { "default" } else { namespace }.to_owned();
+            let mut wanted: Vec<String> = accounts.iter().map(|account| effective(account)).collect();
+            wanted.extend([of.effective.to_string(), NOT_A_NAMESPACE.to_owned()]);
+            let place = |place| self.in_place(with_name, |known| &known.effective, name, place);
+            let found = wanted.iter().flat_map(|wanted| place(wanted.as_str()));
+            self.reached(found, of, accounts)
+        };
         found.sort_unstable();
         found.dedup();
         found
@@ -161,9 +193,22 @@ impl Index {
         }
         let was = self.moved.get(namespace).into_iter().flatten();
         let was = was.into_iter().any(|(effective, written)| is_in_reach((effective, written), of, accounts));
-        let groups = if was { &self.by_original } else { &self.by_place };
-        let found = groups.get(name).and_then(|group| group.get(namespace)).into_iter().flatten().copied();
-        found.filter(|at| self.reaches(*at, of, accounts)).collect()
+        let found = if was {
+            self.in_place(&self.by_original, |known| &known.original, name, namespace)
+        } else {
+            self.in_place(&self.by_place, |known| &known.effective, name, namespace)
+        };
+        self.reached(found, of, accounts)
+    }
+
+    fn reached<'i>(
+        &self,
+        found: impl IntoIterator<Item = &'i Former>,
+        of: &Known,
+        accounts: &[String],
+    ) -> Vec<usize> {
+        let positions = found.into_iter().map(|former| former.position);
+        positions.filter(|at| self.reaches(*at, of, accounts)).collect()
     }
 
     fn reaches(&self, position: usize, of: &Known, accounts: &[String]) -> bool {

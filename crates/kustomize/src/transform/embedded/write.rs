@@ -144,7 +144,7 @@ impl Writer<'_> {
     /// A key stays as it was, and a new one is a string.
     fn key(&mut self, name: &Text, old: Option<&yaml::Node>, indent: usize) {
         let tag = if old.is_some() { Tag::Implicit } else { Tag::Str };
-        self.scalar(&Scalar { text: name.clone(), tag, style: crate::node::Style::Plain }, old, indent);
+        self.scalar(&Scalar::new(name.clone(), tag, crate::node::Style::Plain), old, indent);
     }
 
     fn scalar(&mut self, scalar: &Scalar, old: Option<&yaml::Node>, indent: usize) {
@@ -169,10 +169,13 @@ impl Writer<'_> {
     /// Text without quotes where that says the same. A tag that the text does not show is written out.
     fn plain(&mut self, scalar: &Scalar) {
         let text = &*scalar.text;
-        let shown = Scalar { tag: Tag::Implicit, ..scalar.clone() }.resolved_tag();
-        match &scalar.tag {
+        let shown = Tag::of_plain(text);
+        match scalar.tag {
             Tag::Str if shown != Tag::Str => return self.double_quoted(text),
-            Tag::Other(tag) => self.out.push_str(&format!("{tag} ")),
+            Tag::Other => {
+                let tag = scalar.own_tag.as_deref().map_or("!", String::as_str);
+                self.out.push_str(&format!("{tag} "));
+            }
             Tag::Null | Tag::Bool | Tag::Int | Tag::Float if scalar.tag != shown => {
                 self.out.push_str(&format!("!!{} ", format!("{:?}", scalar.tag).to_lowercase()));
             }

@@ -1,12 +1,11 @@
 //! A patch meets a resource.
 
-use std::collections::HashSet;
-
 use super::PatchOptions;
 use crate::Error;
 use crate::json6902;
 use crate::merge;
 use crate::node::{Map, Node, Text};
+use crate::origin::{ORIGIN, TRANSFORMATIONS};
 use crate::plugin::Context;
 use crate::resource::{Behavior, Resource};
 use crate::resources::Resources;
@@ -40,7 +39,11 @@ pub(super) fn merge_copies(
         renamed |= before.is_some_and(|before| before != resource.id(context.schema));
     }
     resources.drop_empty();
-    if renamed { names_are_unique(context, resources) } else { Ok(()) }
+    if renamed {
+        resources.check_unique(context.schema).map_err(|message| context.invalid(message))
+    } else {
+        Ok(())
+    }
 }
 
 /// Merges a patch into a resource, which keeps its name, namespace and kind unless the options let go of them. A
@@ -73,8 +76,8 @@ pub(super) fn merge_into(
     if !options.allow_kind_change && resource.kind() != &*kind {
         resource.node.make_map().put("kind", Node::implicit(kind));
     }
-    if !options.allow_name_change && resource.name() != &*name {
-        resource.node.map_at("metadata").put("name", Node::implicit(name));
+    if !options.allow_name_change {
+        resource.set_name(&name);
     }
     if namespace.is_empty() {
         if resource.node.at(&["metadata", "namespace"]).is_some() {
@@ -107,10 +110,12 @@ pub(super) fn apply_json(
             resource.remember_id(context.schema);
         }
         show_notes(resource);
+        show_origin(resource);
         let patched = patch.apply(&resource.node).map_err(|reason| {
             context.invalid(format!("JSON patch of {}: {reason}", resource.id(context.schema)))
         })?;
         resource.node = patched;
+        hide_origin(resource);
         // It was read anew from JSON.
         resource.twins.clear();
         if resource.node.get("metadata").is_none() {
@@ -160,6 +165,33 @@ fn show_notes(resource: &mut Resource) -> bool {
     show
 }
 
+/// What it tells of an object's origin is there for JSON patches, which may take it away.
+fn show_origin(resource: &mut Resource) {
+    let told = [(ORIGIN, resource.origin.is_some()), (TRANSFORMATIONS, !resource.transformations.is_empty())];
+    for (name, _) in told.iter().filter(|(_, told)| *told) {
+        resource.node.map_at("metadata");
+        if let Some(metadata) = resource.node.get_mut("metadata") {
+            metadata.map_at("annotations").set(*name, Node::string(""));
+        }
+    }
+}
+
+/// Takes out what [`show_origin`] put in, and forgets what is gone.
+fn hide_origin(resource: &mut Resource) {
+    let mut kept = |name: &str| {
+        let annotations =
+            resource.node.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+        annotations.and_then(|annotations| annotations.remove(name)).is_some()
+    };
+    let (origin, transformations) = (kept(ORIGIN), kept(TRANSFORMATIONS));
+    if !origin {
+        resource.origin = None;
+    }
+    if !transformations {
+        resource.transformations.clear();
+    }
+}
+
 /// Whether kustomize would have noted something in the resource's annotations.
 fn has_notes(resource: &Resource) -> bool {
     !resource.previous.is_empty()
@@ -169,20 +201,7 @@ fn has_notes(resource: &Resource) -> bool {
         || resource.behavior != Behavior::Unspecified
         || resource.allow_name_change
         || resource.allow_kind_change
-        || !resource.referenced_by.is_empty()
+        || resource.references > 0
         || resource.origin.is_some()
         || !resource.transformations.is_empty()
-}
-
-fn names_are_unique(context: &Context<'_, '_>, resources: &Resources) -> Result<(), Error> {
-    let mut seen = HashSet::with_capacity(resources.len());
-    for resource in resources.iter() {
-        let id = resource.id(context.schema);
-        let key = (id.gvk.clone(), id.name.clone(), id.effective_namespace().to_owned());
-        if !seen.insert(key) {
-            let message = format!("may not add resource with an already registered id: {id}");
-            return Err(context.invalid(message));
-        }
-    }
-    Ok(())
 }
