@@ -141,6 +141,7 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
                 Some(_) => resource.transformations.push(origin.clone()),
                 None => resource.origin = Some(origin.clone()),
             }
+            super::finish::rewrite_annotations(resource);
         }
     }
     resources.settle_twins();
