@@ -34,7 +34,7 @@ impl Walk<'_> {
                 file: target.file(),
                 field: field.field,
                 index: field.index,
-                entry: "",
+                entry: field.work.about(),
                 plugin: None,
             };
             self.absorb(target, made, origin, layer, &step)?;
@@ -89,7 +89,7 @@ impl Walk<'_> {
                 file: target.file(),
                 field: field.field,
                 index: field.index,
-                entry: "",
+                entry: field.work.about(),
                 plugin: None,
             };
             self.step(&step, &layer.resources);

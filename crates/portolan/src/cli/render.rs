@@ -172,7 +172,9 @@ fn readable(text: &str, top: &str, here: &str) -> String {
         let slash = before.ends_with('/');
         let outer = before.strip_suffix('/').unwrap_or(before);
         let begins = outer.chars().next_back().map_or(out.is_empty() || slash, |c| " '\"(\n,".contains(c));
-        let ends = path[top.len()..].chars().next().is_none_or(|c| "/ '\":,)\n".contains(c));
+        // A word without any slash is no path.
+        let ends = |c: char| c == '/' || (slash && " '\":,)\n".contains(c));
+        let ends = path[top.len()..].chars().next().map_or(slash, ends);
         if !begins || !ends {
             out.push_str(before);
             out.push_str(top);
