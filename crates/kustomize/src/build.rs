@@ -245,12 +245,15 @@ impl<'w> Walk<'w> {
 
     /// What is there already, changed by a component.
     fn component(&mut self, target: &Target<'_>, entry: Entry<'_>, layer: Layer) -> Result<Layer, Error> {
-        let layer = self.enter(target, entry.path, layer, true).map_err(|error| match error {
+        let mut layer = self.enter(target, entry.path, layer, true).map_err(|error| match error {
             Error::NotLoadable { message, .. } => {
                 target.invalid(format!("accumulating components: loader.New {message:?}"))
             }
             other => other,
         })?;
+        // As the layer of a base, what the component gives is merged into an empty one.
+        let config = std::mem::take(&mut layer.config);
+        layer.add_config(config, target)?;
         layer.resources.check_unique(&self.schema).map_err(|message| target.invalid(message))?;
         self.step(&entry.step(Action::Include, target.file()), &layer.resources);
         Ok(layer)

@@ -105,6 +105,10 @@ impl GeneratorOptions {
 }
 
 impl Generate for ConfigMapGenerator {
+    fn about(&self) -> &str {
+        &self.name
+    }
+
     fn generate(&self, context: &Context<'_, '_>) -> Result<Vec<Resource>, Error> {
         let args = Args {
             kind: "ConfigMap",
@@ -135,6 +139,10 @@ impl Generate for ConfigMapGenerator {
 }
 
 impl Generate for SecretGenerator {
+    fn about(&self) -> &str {
+        &self.name
+    }
+
     fn generate(&self, context: &Context<'_, '_>) -> Result<Vec<Resource>, Error> {
         let args = Args {
             kind: "Secret",

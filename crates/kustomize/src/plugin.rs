@@ -25,10 +25,20 @@ impl Context<'_, '_> {
 
 /// Makes resources.
 pub(crate) trait Generate {
+    /// What tells this one from others of its kind, where there is something: a name, a file.
+    fn about(&self) -> &str {
+        ""
+    }
+
     fn generate(&self, context: &Context<'_, '_>) -> Result<Vec<Resource>, Error>;
 }
 
 /// Changes resources.
 pub(crate) trait Transform {
+    /// What tells this one from others of its kind, where there is something: a name, a file.
+    fn about(&self) -> &str {
+        ""
+    }
+
     fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error>;
 }

@@ -68,21 +68,21 @@ fn each_line_names_the_file_or_the_entry_that_set_it() {
         "    env: prod <- prod/kustomization.yaml: labels[0]",
         "  name: prod-web <- prod/kustomization.yaml: namePrefix",
         "spec:",
-        "  replicas: 3 <- prod/kustomization.yaml: patches[0]",
+        "  replicas: 3 <- prod/kustomization.yaml: patches[0] (scale.yaml)",
         "  template:",
         "    spec:",
         "      containers:",
         "      - envFrom:",
         "        - configMapRef:",
         "            name: prod-settings-6g9d4m7844 <- prod/kustomization.yaml: name references",
-        "        image: nginx:1.26 <- prod/kustomization.yaml: images[0]",
+        "        image: nginx:1.26 <- prod/kustomization.yaml: images[0] (nginx)",
         "        name: main <- base/web.yaml",
         "      - image: side:1 <- base/web.yaml",
         "        name: side <- base/web.yaml",
     ];
     assert_eq!(lines, expected);
     let removed: Vec<String> = found.removed.iter().map(|(path, by)| format!("{path}: {by}")).collect();
-    assert_eq!(removed, ["spec.paused: prod/kustomization.yaml: patches[0]"]);
+    assert_eq!(removed, ["spec.paused: prod/kustomization.yaml: patches[0] (scale.yaml)"]);
 }
 
 #[test]

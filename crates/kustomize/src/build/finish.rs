@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use super::{Layer, Place, Target, Walk};
 use crate::file::Kustomization;
 use crate::load;
-use crate::node::{self, Node, Style, Tag};
+use crate::node::{self, Node, Style, Tag, Text};
 use crate::order::SortOptions;
 use crate::origin::{self, ORIGIN, Origin, TRANSFORMATIONS};
 use crate::plugin::Transform as _;
@@ -239,6 +239,19 @@ fn is_note(name: &str) -> bool {
 }
 
 /// Whether annotations are other than kustomize writes them: texts, at least one, none of its own.
+/// Annotations lose their style when one is added.
+pub(super) fn rewrite_annotations(resource: &mut Resource) {
+    let annotations = resource.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
+    let styled = |node: &Node| {
+        node.as_scalar().is_some_and(|scalar| scalar.style != Style::Block && scalar.text.contains('\n'))
+    };
+    let styled = annotations.filter(|map| map.iter().any(|(_, node)| styled(node)));
+    let plain = |(name, node): (&Text, &Node)| (name.clone(), Node::string(node.text().unwrap_or_default()));
+    if let Some(plain) = styled.map(|map| map.iter().map(plain).collect::<node::Map>()) {
+        resource.node.map_at("metadata").set("annotations", Node::Map(plain.into()));
+    }
+}
+
 fn needs_cleaning(resource: &Resource) -> bool {
     let Some(annotations) = resource.node.at(&["metadata", "annotations"]) else { return false };
     let Some(map) = annotations.as_map().filter(|map| !map.is_empty()) else { return true };

@@ -34,7 +34,7 @@ impl Walk<'_> {
                 file: target.file(),
                 field: field.field,
                 index: field.index,
-                entry: "",
+                entry: field.work.about(),
                 plugin: None,
             };
             self.absorb(target, made, origin, layer, &step)?;
@@ -89,7 +89,7 @@ impl Walk<'_> {
                 file: target.file(),
                 field: field.field,
                 index: field.index,
-                entry: "",
+                entry: field.work.about(),
                 plugin: None,
             };
             self.step(&step, &layer.resources);
@@ -141,6 +141,7 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
                 Some(_) => resource.transformations.push(origin.clone()),
                 None => resource.origin = Some(origin.clone()),
             }
+            super::finish::rewrite_annotations(resource);
         }
     }
     resources.settle_twins();

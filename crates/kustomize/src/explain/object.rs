@@ -38,7 +38,10 @@ impl fmt::Display for Name {
         if !self.namespace.is_empty() {
             write!(f, "{}/", self.namespace)?;
         }
-        write!(f, "{}/{}", self.kind, self.name)
+        if !self.kind.is_empty() {
+            write!(f, "{}/", self.kind)?;
+        }
+        f.write_str(&self.name)
     }
 }
 

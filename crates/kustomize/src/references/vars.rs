@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::config::Config;
 use crate::fieldspec::Leaf;
 use crate::id::split_api_version;
-use crate::node::{Node, Scalar, Tag};
+use crate::node::{Node, Scalar, Style, Tag};
 use crate::path;
 use crate::resource::Resource;
 use crate::resources::Resources;
@@ -266,12 +266,14 @@ impl Expander<'_> {
 
     /// What a string becomes; none for what is no string or stays as it is.
     fn scalar(&mut self, node: &Node) -> Option<Node> {
-        let Node::Scalar(Scalar { text, tag: Tag::Str | Tag::Implicit, .. }) = node else { return None };
+        let Node::Scalar(Scalar { text, tag: tag @ (Tag::Str | Tag::Implicit), style, .. }) = node else {
+            return None;
+        };
         // It is a string from now on, whatever it looks like.
         let as_string = |text: &str| Node::string(text);
         if !text.contains('$') {
-            return matches!(node, Node::Scalar(scalar) if scalar.tag == Tag::Implicit)
-                .then(|| as_string(text));
+            let restyled = *style != Style::Block && text.contains('\n');
+            return (*tag == Tag::Implicit || restyled).then(|| as_string(text));
         }
         if let Some(node) = self.whole(text) {
             return Some(node);

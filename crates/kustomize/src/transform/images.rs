@@ -33,6 +33,10 @@ pub(crate) struct Image {
 }
 
 impl Transform for ImageTagTransformer {
+    fn about(&self) -> &str {
+        &self.image_tag.name
+    }
+
     fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
         let pattern = Pattern::new(&self.image_tag.name);
         let mut set = |node: &Node| self.image_tag.applied(node, &pattern);

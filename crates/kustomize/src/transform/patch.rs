@@ -58,6 +58,10 @@ enum Patch {
 }
 
 impl Transform for PatchTransformer {
+    fn about(&self) -> &str {
+        &self.path
+    }
+
     fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
         let invalid =
             |reason| context.invalid(format!("unable to find patch target in `resources`: {reason}"));

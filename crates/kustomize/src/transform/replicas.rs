@@ -28,6 +28,10 @@ pub(crate) struct Replica {
 }
 
 impl Transform for ReplicaCountTransformer {
+    fn about(&self) -> &str {
+        &self.replica.name
+    }
+
     fn transform(&self, context: &Context<'_, '_>, resources: &mut Resources) -> Result<(), Error> {
         let mut found = false;
         let count = self.replica.count.to_string();

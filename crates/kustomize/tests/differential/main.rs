@@ -31,7 +31,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 
 /// The reference spends most of a case on its own start; two run beside one another.
 const THREADS: usize = 2;
-const CASES: usize = 0;
+const CASES: usize = 60;
 
 fn number(name: &str, otherwise: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)

@@ -45,26 +45,52 @@ fn shown(object: &Value) -> String {
     if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
 }
 
-/// A name without the hash at its end.
-fn stem(name: &str) -> Option<&str> {
-    let (stem, hash) = name.rsplit_once('-')?;
-    let is_hash = hash.len() == HASH_LENGTH
-        && hash.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    is_hash.then_some(stem)
+/// Ways in which two objects may belong together, the surest first.
+const TIES: [fn(&Value, &Value) -> bool; 5] = [
+    |a, b| key(a) == key(b),
+    // Generated objects whose content, and so whose hash, changed.
+    |a, b| same_kind(a, b) && namespace(a) == namespace(b) && is_hashed(a) && stem(a) == stem(b),
+    // Environments often differ in their namespace, or in a prefix or suffix of all names.
+    |a, b| same_kind(a, b) && stem(a) == stem(b),
+    |a, b| same_kind(a, b) && namespace(a) == namespace(b) && is_part(stem(a), stem(b)),
+    |a, b| same_kind(a, b) && is_part(stem(a), stem(b)),
+];
+
+fn same_kind(a: &Value, b: &Value) -> bool {
+    let ((group, kind, ..), (other_group, other_kind, ..)) = (key(a), key(b));
+    (group, kind) == (other_group, other_kind)
 }
 
-/// Generated objects whose content, and so whose hash, changed.
-fn rehashed(before: &Value, after: &Value) -> bool {
-    let ((group, kind, namespace, name), other) = (key(before), key(after));
-    let same = (group, kind, namespace) == (other.0, other.1, other.2);
-    same && stem(name).is_some() && stem(name) == stem(other.3)
+fn namespace(object: &Value) -> &str {
+    text(object, "/metadata/namespace")
+}
+
+fn is_hashed(object: &Value) -> bool {
+    stem(object) != text(object, "/metadata/name")
+}
+
+/// The name without the hash at its end.
+fn stem(object: &Value) -> &str {
+    let name = text(object, "/metadata/name");
+    let Some((stem, hash)) = name.rsplit_once('-') else { return name };
+    let is_hash = hash.len() == HASH_LENGTH
+        && hash.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if is_hash { stem } else { name }
+}
+
+/// Whether one name is the other with something before or after it.
+fn is_part(a: &str, b: &str) -> bool {
+    let (short, long) = if a.len() < b.len() { (a, b) } else { (b, a) };
+    let rest = long.strip_prefix(short).map(|rest| rest.starts_with('-'));
+    let before = long.strip_suffix(short).map(|rest| rest.ends_with('-'));
+    !short.is_empty() && (rest == Some(true) || before == Some(true))
 }
 
 /// The objects that differ, in the order in which they were; what is new comes where it stands among its neighbours.
 pub(crate) fn pairs<'o>(before: &'o [Value], after: &'o [Value]) -> Vec<Pair<'o>> {
     let mut free: BTreeSet<usize> = (0..after.len()).collect();
     let mut partner: Vec<Option<usize>> = vec![None; before.len()];
-    for fits in [|a: &Value, b: &Value| key(a) == key(b), rehashed as fn(&Value, &Value) -> bool] {
+    for fits in TIES {
         for (at, object) in
             before.iter().enumerate().filter(|(at, _)| partner[*at].is_none()).collect::<Vec<_>>()
         {
