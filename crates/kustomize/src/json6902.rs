@@ -141,7 +141,7 @@ impl Operation {
         }
         let (place, key) = self.place(object, path, "path")?;
         match place {
-            Node::Map(_) => place.set(key.into_owned(), self.value()),
+            Node::Map(_) => place.set(&key, self.value()),
             place => {
                 let missing = |_| {
                     format!("replace operation does not apply: doc is missing key: {path}: missing value")

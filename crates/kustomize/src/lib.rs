@@ -9,6 +9,7 @@ mod build;
 mod config;
 mod error;
 mod explain;
+mod few;
 mod fieldspec;
 mod file;
 mod generate;

@@ -1,7 +1,6 @@
 //! From the documents of a manifest to resources: lists are taken apart, empty documents dropped, the rest checked.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use crate::Error;
 use crate::node::{Node, Text, from_value, read_documents, to_value};
@@ -111,7 +110,7 @@ fn resource(node: Node) -> Resource {
     let mut resource = Resource::new(node);
     let annotations = resource.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
     let noted = annotations.and_then(|map| map.get(TRANSFORMATIONS)).and_then(Node::text);
-    resource.transformations = noted.and_then(origin::read).unwrap_or_default();
+    resource.transformations = noted.and_then(origin::read).unwrap_or_default().into();
     let annotations = resource.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
     let noted = annotations.is_some_and(|map| map.names().any(|name| name.starts_with(NOTES)));
     if !noted {
@@ -124,8 +123,8 @@ fn resource(node: Node) -> Resource {
     let is = |resource: &Resource, name: &str| {
         note(resource, name).first().is_some_and(|text| &**text == "enabled")
     };
-    resource.prefixes = note(&resource, "prefixes");
-    resource.suffixes = note(&resource, "suffixes");
+    resource.prefixes = note(&resource, "prefixes").into();
+    resource.suffixes = note(&resource, "suffixes").into();
     resource.needs_hash = is(&resource, "needsHashSuffix");
     resource.allow_name_change = is(&resource, "allowNameChange");
     resource.allow_kind_change = is(&resource, "allowKindChange");
@@ -140,6 +139,6 @@ fn resource(node: Node) -> Resource {
     let kinds = note(&resource, "previousKinds").into_iter();
     let previous = names.zip(namespaces).zip(kinds);
     resource.previous =
-        Arc::new(previous.map(|((name, namespace), kind)| Previous { kind, namespace, name }).collect());
+        previous.map(|((name, namespace), kind)| Previous { kind, namespace, name }).collect();
     resource
 }

@@ -31,7 +31,7 @@ pub(crate) enum Tag {
     Str,
     Timestamp,
     Binary,
-    /// Somebody's own tag.
+    /// Somebody's own tag, which says nothing here: the value is a text.
     Other,
 }
 
@@ -56,8 +56,6 @@ pub(crate) struct Scalar {
     /// A field keeps this when it gets another value, as in kyaml: `80` over `"http"` is the string `"80"`. It makes
     /// no difference to equality.
     pub(crate) style: Style,
-    /// What [`Tag::Other`] is. Hardly any scalar has one: in a place of its own it makes the others smaller.
-    pub(crate) own_tag: Option<Arc<String>>,
 }
 
 /// Fields in their order; a name is there once.
@@ -76,7 +74,7 @@ pub(crate) enum Node {
 
 impl PartialEq for Scalar {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text && self.tag == other.tag && self.own_tag == other.own_tag
+        self.text == other.text && self.tag == other.tag
     }
 }
 
@@ -84,7 +82,7 @@ impl Eq for Scalar {}
 
 impl Scalar {
     pub(crate) fn new(text: impl Into<Text>, tag: Tag, style: Style) -> Self {
-        Self { text: text.into(), tag, style, own_tag: None }
+        Self { text: text.into(), tag, style }
     }
 
     /// Written in quotes or as a block.
@@ -138,10 +136,10 @@ impl Map {
     }
 
     /// Replaces a field where it stands, or adds it at the end.
-    pub(crate) fn set(&mut self, name: impl Into<Text> + AsRef<str>, node: Node) {
+    pub(crate) fn set(&mut self, name: impl AsRef<str>, node: Node) {
         match self.get_mut(name.as_ref()) {
             Some(old) => *old = node,
-            None => self.add(name.into(), node),
+            None => self.add(intern::name(name.as_ref()), node),
         }
     }
 
@@ -159,7 +157,7 @@ impl Map {
             }
             None => {
                 node.quote_if_ambiguous();
-                self.add(name.into(), node);
+                self.add(intern::name(name), node);
             }
         }
     }
@@ -317,7 +315,7 @@ impl Node {
     }
 
     /// Sets a field of a map; anything else becomes a map first.
-    pub(crate) fn set(&mut self, name: impl Into<Text> + AsRef<str>, node: Node) {
+    pub(crate) fn set(&mut self, name: impl AsRef<str>, node: Node) {
         self.make_map().set(name, node);
     }
 

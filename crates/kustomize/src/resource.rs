@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::few::Few;
 use crate::id::{Gvk, Id};
 use crate::node::{Node, Text};
 use crate::origin::Origin;
@@ -31,16 +32,19 @@ impl fmt::Display for Behavior {
     }
 }
 
+/// Texts that many resources share.
+pub(crate) type Texts = Arc<[Text]>;
+
 /// An object with its history.
 #[derive(Clone, Debug)]
 pub(crate) struct Resource {
     pub(crate) node: Node,
     /// Every name before the current one, oldest first: kind, effective namespace, name. The group and version are
     /// those that the object has now.
-    pub(crate) previous: Arc<Vec<Previous>>,
+    pub(crate) previous: Arc<[Previous]>,
     /// Name prefixes in the order they were added.
-    pub(crate) prefixes: Vec<Text>,
-    pub(crate) suffixes: Vec<Text>,
+    pub(crate) prefixes: Texts,
+    pub(crate) suffixes: Texts,
     pub(crate) needs_hash: bool,
     pub(crate) behavior: Behavior,
     /// For a patch: whether it may rename what it changes.
@@ -49,13 +53,13 @@ pub(crate) struct Resource {
     /// How many fields refer to this resource by name.
     pub(crate) references: u32,
     /// Fields that change together.
-    pub(crate) twins: Vec<Arc<Twins>>,
+    pub(crate) twins: Few<Arc<Twins>>,
     /// Vars that take their value from here.
-    pub(crate) vars: Vec<Text>,
+    pub(crate) vars: Few<Text>,
     /// Where it came from, if `buildMetadata` asks for that.
     pub(crate) origin: Option<Arc<Origin>>,
     /// What changed it, if `buildMetadata` asks for that.
-    pub(crate) transformations: Vec<Arc<Origin>>,
+    pub(crate) transformations: Few<Arc<Origin>>,
 }
 
 /// A name that a resource had.
@@ -71,17 +75,17 @@ impl Resource {
         Self {
             node,
             previous: Arc::default(),
-            prefixes: vec![],
-            suffixes: vec![],
+            prefixes: Texts::default(),
+            suffixes: Texts::default(),
             needs_hash: false,
             behavior: Behavior::Unspecified,
             allow_name_change: false,
             allow_kind_change: false,
             references: 0,
-            twins: vec![],
-            vars: vec![],
+            twins: Few::default(),
+            vars: Few::default(),
             origin: None,
-            transformations: vec![],
+            transformations: Few::default(),
         }
     }
 
@@ -136,9 +140,8 @@ impl Resource {
     pub(crate) fn remember_id(&mut self, schema: &Schema) {
         let id = self.id(schema);
         let namespace = id.shared_namespace();
-        let previous = Arc::make_mut(&mut self.previous);
-        previous.reserve_exact(1);
-        previous.push(Previous { kind: id.gvk.kind, namespace, name: id.name });
+        let current = Previous { kind: id.gvk.kind, namespace, name: id.name };
+        self.previous = self.previous.iter().cloned().chain([current]).collect();
     }
 
     /// Takes over who an older resource is, its labels and annotations where it has none of its own, and its history:

@@ -84,7 +84,7 @@ impl Resources {
     /// Fields that change together do so. No name is among them.
     pub(crate) fn settle_twins(&mut self) {
         for resource in self.list.iter_mut().filter(|resource| !resource.twins.is_empty()) {
-            twins::settle(&mut resource.node, &mut resource.twins);
+            twins::settle(&mut resource.node, resource.twins.as_mut_slice());
         }
     }
 
@@ -114,6 +114,10 @@ impl Resources {
         self.changed.push(self.list.len());
         self.names.changed(self.list.len());
         self.changed.push(self.list.len());
+        if self.list.len() == self.list.capacity() {
+            // Resources are large: doubling the room would waste much of it.
+            self.list.reserve_exact(4 + self.list.len() / 4);
+        }
         self.list.push(resource);
         Ok(())
     }

@@ -47,11 +47,15 @@ enum Command {
 
 /// Runs the chosen command to its end.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    logging();
-    // A node enters its namespaces before any thread exists, so it makes its own runtime; others need none.
+    // These end before a logger or a runtime would have started.
     let command = match arguments.command {
         Command::Build(command) => return command.run(),
         Command::Diff(command) => return Ok(command.run()),
+        other => other,
+    };
+    logging();
+    // A node enters its namespaces before any thread exists, so it makes its own runtime; others need none.
+    let command = match command {
         Command::Node(command) => return command.run(),
         Command::Token(command) => return command.run(),
         other => other,

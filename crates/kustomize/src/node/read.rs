@@ -199,7 +199,6 @@ fn tag(node: &yaml::Node, text: &str, style: yaml::Style) -> Tag {
 
 fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
     let tag = tag(node, text, style);
-    let own_tag = (tag == Tag::Other).then(|| Arc::new(node.tag.clone().unwrap_or_default()));
     let style = match style {
         // What is written out does not go by its quotes.
         _ if node.tag.as_deref().is_some_and(|tag| tag != "!") => Style::Plain,
@@ -208,5 +207,5 @@ fn scalar(node: &yaml::Node, text: &str, style: yaml::Style) -> Scalar {
         yaml::Style::Literal => Style::Block,
         yaml::Style::Folded => Style::Folded,
     };
-    Scalar { text: intern::value(text), tag, style, own_tag }
+    Scalar { text: intern::value(text), tag, style }
 }

@@ -68,7 +68,7 @@ pub(crate) fn fix(resources: &mut Resources, config: &Config, schema: &Schema) -
     for (position, resource) in resources.iter_mut().enumerate() {
         let Some(known) = index.get(position) else { continue };
         let first = resource.previous.first().map_or(&known.gvk.kind, |first| &first.kind);
-        let original = Gvk { kind: first.clone(), ..known.gvk.clone() };
+        let original = Gvk { kind: first.clone(), ..(*known.gvk).clone() };
         let mut rules = all.of(&original).peekable();
         if rules.peek().is_none() {
             continue;

@@ -37,12 +37,12 @@ pub(super) fn set_pairs(
         return Ok(());
     }
     let mut known: Vec<Arc<Twins>> = vec![];
+    let mut setter = Setter::new(pairs);
     for resource in resources.iter_mut() {
-        // One text for each pair and resource tells which fields were added.
-        let mut texts: Vec<(Text, usize)> = pairs.values().map(|text| (text.as_str().into(), 0)).collect();
-        apply_all(specs, &mut resource.node, &Leaf::Map, &mut |node| with_pairs(node, pairs, &mut texts))
+        setter.texts.iter_mut().for_each(|(_, added)| *added = 0);
+        apply_all(specs, &mut resource.node, &Leaf::Map, &mut |node| setter.set(node))
             .map_err(|message| context.invalid(message))?;
-        for (text, _) in texts.iter().filter(|(_, added)| *added > 1) {
+        for (text, _) in setter.texts.iter().filter(|(_, added)| *added > 1) {
             let Some(twins) = Twins::find(&resource.node, text) else { continue };
             // Objects of one kind have them in the same places.
             if !known.iter().any(|known| **known == twins) {
@@ -55,40 +55,65 @@ pub(super) fn set_pairs(
     Ok(())
 }
 
-/// The map with the pairs as strings, whatever they look like; none where they are there already.
-///
-/// `texts` are those of the pairs; the number of times that each was added is counted there.
-fn with_pairs(
-    node: &Node,
-    pairs: &BTreeMap<String, String>,
-    texts: &mut [(Text, usize)],
-) -> Result<Option<Node>, String> {
-    if pairs.contains_key("") {
-        // An entry without a name is for kyaml the whole value.
-        let text = pairs.get("").map(String::as_str).unwrap_or_default();
-        return replaced(node, text, Tag::Str).map(Some);
+/// Sets the same pairs in many maps.
+struct Setter<'p> {
+    pairs: &'p BTreeMap<String, String>,
+    /// A text for each pair, which tells the fields that were added, and to how many maps of one object it was.
+    texts: Vec<(Text, usize)>,
+    /// What an empty map becomes.
+    alone: Option<Node>,
+}
+
+impl<'p> Setter<'p> {
+    fn new(pairs: &'p BTreeMap<String, String>) -> Self {
+        let texts = pairs.values().map(|text| (text.as_str().into(), 0)).collect();
+        Self { pairs, texts, alone: None }
     }
-    if node.is_null() {
-        return Ok(None);
-    }
-    let Some(map) = node.as_map() else { return Err(wrong_kind("MappingNode", node)) };
-    let is_there = |(name, text): (&String, &String)| match map.get(name) {
-        Some(Node::Scalar(scalar)) => scalar.tag == Tag::Str && &*scalar.text == text.as_str(),
-        _ => false,
-    };
-    if pairs.iter().all(is_there) {
-        return Ok(None);
-    }
-    let mut changed = node.clone();
-    let map = changed.make_map();
-    for (name, (text, added)) in pairs.keys().zip(texts) {
-        if map.get(name).is_none() {
-            check_key(name)?;
-            *added += 1;
-            map.put(name, Node::string(text.clone()));
-        } else {
-            map.put(name, Node::string(&**text));
+
+    /// The map with the pairs as strings, whatever they look like; none where they are there already.
+    fn set(&mut self, node: &Node) -> Result<Option<Node>, String> {
+        if let Some(text) = self.pairs.get("") {
+            // An entry without a name is for kyaml the whole value.
+            return replaced(node, text.as_str(), Tag::Str).map(Some);
+        }
+        if node.is_null() {
+            return Ok(None);
+        }
+        let Some(map) = node.as_map() else { return Err(wrong_kind("MappingNode", node)) };
+        let is_there = |(name, text): (&String, &String)| match map.get(name) {
+            Some(Node::Scalar(scalar)) => scalar.tag == Tag::Str && &*scalar.text == text.as_str(),
+            _ => false,
+        };
+        if self.pairs.iter().all(is_there) {
+            return Ok(None);
+        }
+        if !map.is_empty() {
+            return self.added(node).map(Some);
+        }
+        match self.alone.clone() {
+            Some(alone) => {
+                self.texts.iter_mut().for_each(|(_, added)| *added += 1);
+                Ok(Some(alone))
+            }
+            None => {
+                self.alone = Some(self.added(node)?);
+                Ok(self.alone.clone())
+            }
         }
     }
-    Ok(Some(changed))
+
+    fn added(&mut self, node: &Node) -> Result<Node, String> {
+        let mut changed = node.clone();
+        let map = changed.make_map();
+        for (name, (text, added)) in self.pairs.keys().zip(&mut self.texts) {
+            if map.get(name).is_none() {
+                check_key(name)?;
+                *added += 1;
+                map.put(name, Node::string(text.clone()));
+            } else {
+                map.put(name, Node::string(&**text));
+            }
+        }
+        Ok(changed)
+    }
 }

@@ -7,7 +7,7 @@ use crate::fieldspec::{FieldSpec, Leaf, Specs, replaced};
 use crate::id::Gvk;
 use crate::node::{Tag, Text};
 use crate::plugin::{Context, Transform};
-use crate::resource::Resource;
+use crate::resource::{Resource, Texts};
 use crate::resources::Resources;
 use crate::schema::Schema;
 
@@ -41,12 +41,13 @@ pub(super) fn add_to_names(
     side: Side,
 ) -> Result<(), Error> {
     let specs = specs.ok_or_else(|| context.invalid("fieldSpecs is not expected to be nil"))?;
-    let text = &Text::from(text);
+    let text = Text::from(text);
+    let alone: Texts = [text.clone()].into();
     for resource in resources.iter_mut() {
         let gvk = original_gvk(resource);
         if !keeps_name(&gvk) {
             for spec in specs.iter().filter(|spec| spec.selects(&gvk)) {
-                add(resource, text, spec, side, context.schema)
+                add(resource, (&text, &alone), spec, side, context.schema)
                     .map_err(|message| context.invalid(message))?;
             }
         }
@@ -56,15 +57,14 @@ pub(super) fn add_to_names(
 
 fn add(
     resource: &mut Resource,
-    text: &Text,
+    (text, alone): (&Text, &Texts),
     spec: &FieldSpec,
     side: Side,
     schema: &Schema,
 ) -> Result<(), String> {
     if &*spec.path == "metadata/name" && !text.is_empty() {
         let list = if side == Side::Before { &mut resource.prefixes } else { &mut resource.suffixes };
-        list.reserve_exact(1);
-        list.push(text.clone());
+        *list = if list.is_empty() { alone.clone() } else { list.iter().chain([text]).cloned().collect() };
         resource.remember_id(schema);
     }
     spec.apply(&mut resource.node, &Leaf::Scalar(Tag::Str), &mut |node| {

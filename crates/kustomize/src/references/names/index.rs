@@ -2,18 +2,20 @@
 
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::id::{Gvk, Id, NOT_A_NAMESPACE, shared_default};
 use crate::node::Text;
-use crate::resource::{Previous, Resource};
+use crate::resource::{Previous, Resource, Texts};
 use crate::resources::Resources;
 use crate::schema::Schema;
 
 /// What counts about a resource that may be referred to.
 pub(super) struct Known {
     pub(super) position: usize,
-    pub(super) gvk: Gvk,
+    /// Shared, as there are few.
+    pub(super) gvk: Rc<Gvk>,
     pub(super) name: Text,
     /// As written; `""` where there is none.
     pub(super) namespace: Text,
@@ -21,9 +23,9 @@ pub(super) struct Known {
     pub(super) effective: Text,
     /// The namespace that counted first.
     original: Text,
-    previous: Arc<Vec<Previous>>,
-    prefixes: Vec<Text>,
-    suffixes: Vec<Text>,
+    previous: Arc<[Previous]>,
+    prefixes: Texts,
+    suffixes: Texts,
 }
 
 /// Resources by the names that they have had.
@@ -38,14 +40,15 @@ pub(super) struct Index {
 }
 
 /// A name that the resource in a position has had.
-#[derive(Clone)]
+#[derive(Clone, Copy)]
 struct Former {
-    name: Text,
     position: usize,
+    /// Which of its former names.
+    which: usize,
 }
 
 impl Known {
-    fn new(position: usize, resource: &Resource, schema: &Schema) -> Self {
+    fn new(position: usize, resource: &Resource, schema: &Schema, kinds: &mut HashMap<Gvk, Rc<Gvk>>) -> Self {
         let id = resource.id(schema);
         let effective = id.shared_namespace();
         let original = match resource.previous.first() {
@@ -54,6 +57,10 @@ impl Known {
             None => effective.clone(),
         };
         let Id { gvk, name, namespace, .. } = id;
+        let gvk = match kinds.get(&gvk) {
+            Some(known) => known.clone(),
+            None => kinds.entry(gvk.clone()).or_insert_with(|| Rc::new(gvk)).clone(),
+        };
         let previous = resource.previous.clone();
         let (prefixes, suffixes) = (resource.prefixes.clone(), resource.suffixes.clone());
         Self { position, gvk, name, namespace, effective, original, previous, prefixes, suffixes }
@@ -79,7 +86,7 @@ impl Known {
     }
 
     pub(super) fn shown(&self) -> String {
-        let (gvk, name, namespace) = (self.gvk.clone(), self.name.clone(), self.namespace.clone());
+        let (gvk, name, namespace) = ((*self.gvk).clone(), self.name.clone(), self.namespace.clone());
         Id { gvk, name, namespace, cluster_scoped: false }.to_string()
     }
 
@@ -111,32 +118,41 @@ fn equal(list: &[Former], compare: impl Fn(&Former) -> Ordering) -> &[Former] {
 
 impl Index {
     pub(super) fn new(resources: &Resources, schema: &Schema) -> Self {
-        let known = resources.iter().enumerate().map(|(at, resource)| Known::new(at, resource, schema));
+        let mut kinds = HashMap::new();
+        let known =
+            resources.iter().enumerate().map(|(at, resource)| Known::new(at, resource, schema, &mut kinds));
         let known: Vec<Known> = known.collect();
         let mut moved: HashMap<Text, HashSet<(Text, Text)>> = HashMap::new();
         let mut by_place = vec![];
         for known in &known {
             let place = (known.effective.clone(), known.namespace.clone());
             moved.entry(known.original.clone()).or_default().insert(place);
-            for (at, Previous { name, .. }) in known.previous.iter().enumerate() {
-                let is_new = !known.previous.iter().take(at).any(|before| before.name == *name);
-                by_place.extend(is_new.then(|| Former { name: name.clone(), position: known.position }));
+            for (which, Previous { name, .. }) in known.previous.iter().enumerate() {
+                let is_new = !known.previous.iter().take(which).any(|before| before.name == *name);
+                by_place.extend(is_new.then_some(Former { position: known.position, which }));
             }
         }
-        let mut index = Self { known, by_original: by_place.clone(), by_place, moved };
-        index.by_place = index.sorted(&index.by_place, |known| &known.effective);
-        index.by_original = index.sorted(&index.by_original, |known| &known.original);
+        let mut index = Self { known, by_original: vec![], by_place: vec![], moved };
+        index.by_original = index.sorted(by_place.clone(), |known| &known.original);
+        index.by_place = index.sorted(by_place, |known| &known.effective);
         index
     }
 
-    fn sorted(&self, list: &[Former], place: impl Fn(&Known) -> &Text) -> Vec<Former> {
-        let mut list = list.to_vec();
+    fn sorted(&self, mut list: Vec<Former>, place: impl Fn(&Known) -> &Text) -> Vec<Former> {
         list.sort_unstable_by(|a, b| {
             let place = |former: &Former| self.get(former.position).map(&place);
-            let by_name = a.name.cmp(&b.name);
+            let by_name = self.name(a).cmp(self.name(b));
             by_name.then_with(|| place(a).cmp(&place(b))).then_with(|| a.position.cmp(&b.position))
         });
         list
+    }
+
+    fn name(&self, former: &Former) -> &str {
+        let known = self.get(former.position);
+        known
+            .and_then(|known| known.previous.get(former.which))
+            .map(|previous| &*previous.name)
+            .unwrap_or_default()
     }
 
     pub(super) fn get(&self, position: usize) -> Option<&Known> {
@@ -153,14 +169,14 @@ impl Index {
     ) -> &'i [Former] {
         let compare = |former: &Former| {
             let of = self.get(former.position).map(|known| &**place(known)).unwrap_or_default();
-            (*former.name).cmp(name).then_with(|| of.cmp(namespace))
+            self.name(former).cmp(name).then_with(|| of.cmp(namespace))
         };
         equal(list, compare)
     }
 
     /// What once had a name and is where `of` can refer to it.
     pub(super) fn in_reach(&self, of: &Known, accounts: &[String], name: &str) -> Vec<usize> {
-        let with_name = equal(&self.by_place, |former| (*former.name).cmp(name));
+        let with_name = equal(&self.by_place, |former| self.name(former).cmp(name));
         if with_name.is_empty() {
             return vec![];
         }

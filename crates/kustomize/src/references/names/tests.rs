@@ -72,19 +72,19 @@ fn the_same_layer_decides_and_else_it_is_an_error() {
     let layered = |new: &str, prefix: &str| {
         let mut map = renamed(&config_map("one", "a"));
         map.set_name(new);
-        map.prefixes = vec![prefix.into()];
+        map.prefixes = [prefix.into()].into();
         map
     };
     let mut pod = read(POD);
     let both = || vec![layered("x-one", "x-"), layered("y-one", "y-")];
     let volumes = first([vec![pod.clone()], both()].concat(), &["spec", "volumes"]).unwrap();
     assert!(volumes.contains(r#"{"name":"one"}"#), "{volumes}");
-    pod.prefixes = vec!["x-".into()];
+    pod.prefixes = ["x-".into()].into();
     let list = vec![pod.clone(), layered("x-one", "x-"), layered("y-one", "x-")];
     let error = fixed(list).unwrap_err();
     assert!(error.contains("found multiple possible referrals: ConfigMap.v1.[noGrp]/x-one.a, "), "{error}");
     assert!(error.contains("'spec/volumes/configMap/name' field of 'Pod.v1.[noGrp]/pod.a'"), "{error}");
-    pod.prefixes = vec!["y-".into()];
+    pod.prefixes = ["y-".into()].into();
     let volumes = first([vec![pod], both()].concat(), &["spec", "volumes"]).unwrap();
     assert!(volumes.contains("y-one"), "{volumes}");
 }

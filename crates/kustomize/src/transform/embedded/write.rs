@@ -161,20 +161,20 @@ impl Writer<'_> {
             Style::Folded => self.block('>', &text.replace('\n', "\n\n"), indent),
             Style::Literal => self.block('|', text, indent),
             Style::Plain if text.contains('\n') => self.block('|', text, indent),
-            Style::Plain => self.plain(scalar),
+            Style::Plain => self.plain(scalar, old.and_then(|old| old.tag.as_deref())),
             _ => self.double_quoted(text),
         }
     }
 
-    /// Text without quotes where that says the same. A tag that the text does not show is written out.
-    fn plain(&mut self, scalar: &Scalar) {
+    /// Text without quotes where that says the same. A tag that the text does not show is written out; somebody's own
+    /// one is that of the text before.
+    fn plain(&mut self, scalar: &Scalar, own_tag: Option<&str>) {
         let text = &*scalar.text;
         let shown = Tag::of_plain(text);
         match scalar.tag {
             Tag::Str if shown != Tag::Str => return self.double_quoted(text),
             Tag::Other => {
-                let tag = scalar.own_tag.as_deref().map_or("!", String::as_str);
-                self.out.push_str(&format!("{tag} "));
+                self.out.push_str(&format!("{} ", own_tag.unwrap_or("!")));
             }
             Tag::Null | Tag::Bool | Tag::Int | Tag::Float if scalar.tag != shown => {
                 self.out.push_str(&format!("!!{} ", format!("{:?}", scalar.tag).to_lowercase()));
