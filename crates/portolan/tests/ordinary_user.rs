@@ -39,7 +39,11 @@ impl Session {
         let own = std::fs::metadata(home.path()).unwrap().uid();
         let uid = if own == 0 { NOBODY } else { own };
         let program = home.path().join("portolan");
-        std::fs::copy(env!("CARGO_BIN_EXE_portolan"), &program).unwrap();
+        // Copied by another process: a program that this one starts meanwhile would hold the file open for writing,
+        // and what is being written cannot be run.
+        let copied =
+            std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_portolan")).arg(&program).status();
+        assert!(copied.unwrap().success());
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         let session = Self { home, uid, is_other: own != uid };
         std::fs::create_dir_all(session.data()).unwrap();

@@ -243,7 +243,10 @@ async fn ordinary_users_get_sandboxes_too() {
     }
     let place = tempfile::tempdir().unwrap();
     let program = place.path().join("sandbox-init");
-    std::fs::copy(env!("CARGO_BIN_EXE_sandbox-init"), &program).unwrap();
+    // Copied by another process: a program that this one starts meanwhile would hold the file open for writing.
+    let copied =
+        std::process::Command::new("cp").arg(env!("CARGO_BIN_EXE_sandbox-init")).arg(&program).status();
+    assert!(copied.unwrap().success());
     let scratch = place.path().join("scratch");
     std::fs::create_dir(&scratch).unwrap();
     for path in [place.path(), scratch.as_path(), program.as_path()] {
