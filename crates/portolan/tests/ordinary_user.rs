@@ -144,8 +144,12 @@ async fn pods_and_volumes_work_without_root_and_a_kill_leaves_nothing() {
     assert_eq!(ended["message"], "26\n", "a container has the user it asked for: {running:#}");
 
     let pods: kube::Api<Pod> = kube::Api::namespaced(cluster.client().clone(), "default");
-    let log = pods.logs(&key.name, &kube::api::LogParams::default()).await.unwrap();
-    assert_eq!(log, "26\nkept\nlooked\n", "the API server reaches the node's socket");
+    // A pod may be ready before its last line is in the log.
+    let whole = async || {
+        let log = pods.logs(&key.name, &kube::api::LogParams::default()).await.unwrap();
+        (log == "26\nkept\nlooked\n").then_some(())
+    };
+    eventually("the API server reaches the node's socket, and the log is whole", SOON, whole).await;
 
     let below = processes::descendants(platform.pid());
     let of_user = |process: &&processes::Process| {
