@@ -37,7 +37,8 @@ fn main() {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         ["one", dir] => return print!("{}", text(&Disk { root: dir.into() }, "overlays/team-0000").len()),
         ["memory", objects] => return memory(objects.parse().unwrap()),
-        // For a profiler: nothing but builds.
+        // For a profiler: nothing but builds, or the tree for one on the disk.
+        ["write", dir] => return trees::write(&fleet(1, 1), Path::new(dir)),
         ["fleet", times] => return repeat(&fleet(BASES, OVERLAYS), OVERLAYS, times.parse().unwrap()),
         ["renderer", times] => return again(&fleet(BASES, OVERLAYS), times.parse().unwrap()),
         ["large", times] => return repeat(&trees::large(OBJECTS), 0, times.parse().unwrap()),
