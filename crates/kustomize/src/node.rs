@@ -221,9 +221,8 @@ impl Node {
     pub(crate) fn take_quotes_of(&mut self, old: &Node) {
         let (Self::Scalar(new), Self::Scalar(old)) = (self, old) else { return };
         new.style = old.style;
-        // A tag that the text does not show is written out, and so is not lost.
-        let shown = Scalar { tag: Tag::Implicit, ..new.clone() }.resolved_tag();
-        if new.is_quoted() && (new.tag == Tag::Implicit || new.tag == shown) {
+        // The tag stays: if the text gets another value, it has to fit.
+        if new.is_quoted() && new.tag == Tag::Implicit {
             new.tag = Tag::Str;
         }
     }

@@ -1,9 +1,11 @@
 //! The resources of a build, in order.
 
+mod changed;
 mod names;
 
 use std::collections::HashSet;
 
+use self::changed::Changed;
 use self::names::Names;
 use crate::id::Id;
 use crate::node::Text;
@@ -17,9 +19,9 @@ use crate::{Error, RESOURCE_LIMIT};
 pub(crate) struct Resources {
     list: Vec<Resource>,
     names: Names,
-    /// Positions of what was changed alone since the last [`Resources::drop_empty`], and whether everything may have been.
-    changed: Vec<usize>,
-    all_changed: bool,
+    /// Since the last [`Resources::drop_empty`] and [`Resources::settle_twins`].
+    unchecked: Changed,
+    unsettled: Changed,
 }
 
 impl Resources {
@@ -34,7 +36,8 @@ impl Resources {
     /// All, to change. What changes few of many asks for these alone.
     pub(crate) fn iter_mut(&mut self) -> std::slice::IterMut<'_, Resource> {
         self.names.forget();
-        self.all_changed = true;
+        self.unchecked.add_all();
+        self.unsettled.add_all();
         self.list.iter_mut()
     }
 
@@ -43,8 +46,7 @@ impl Resources {
     }
 
     pub(crate) fn get_mut(&mut self, index: usize) -> Option<&mut Resource> {
-        self.names.changed(index);
-        self.changed.push(index);
+        self.changed(index);
         self.list.get_mut(index)
     }
 
@@ -54,7 +56,8 @@ impl Resources {
 
     /// Resources as they are, without a look at their ids.
     pub(crate) fn from_list(list: Vec<Resource>) -> Self {
-        Self { list, all_changed: true, ..Self::default() }
+        let (unchecked, unsettled) = (Changed::everything(), Changed::everything());
+        Self { list, names: Names::default(), unchecked, unsettled }
     }
 
     pub(crate) fn retain(&mut self, keep: impl FnMut(&Resource) -> bool) {
@@ -62,29 +65,33 @@ impl Resources {
         self.list.retain(keep);
         if self.list.len() != before {
             self.names.forget();
-            self.all_changed = true;
+            self.unchecked.add_all();
+            self.unsettled.add_all();
         }
+    }
+
+    fn changed(&mut self, position: usize) {
+        self.names.changed(position);
+        self.unchecked.add(position);
+        self.unsettled.add(position);
     }
 
     /// Drops what a change made null or empty.
     pub(crate) fn drop_empty(&mut self) {
         let is_empty = |resource: &Resource| resource.node.is_nil_or_empty();
-        let found = if self.all_changed {
-            self.list.iter().any(is_empty)
-        } else {
-            self.changed.iter().filter_map(|at| self.list.get(*at)).any(is_empty)
-        };
-        if found {
+        let changed = self.unchecked.take(self.list.len());
+        if changed.into_iter().filter_map(|at| self.list.get(at)).any(is_empty) {
             self.retain(|resource| !is_empty(resource));
         }
-        self.changed.clear();
-        self.all_changed = false;
     }
 
     /// Fields that change together do so. No name is among them.
     pub(crate) fn settle_twins(&mut self) {
-        for resource in self.list.iter_mut().filter(|resource| !resource.twins.is_empty()) {
-            twins::settle(&mut resource.node, resource.twins.as_mut_slice());
+        for position in self.unsettled.take(self.list.len()) {
+            if let Some(resource) = self.list.get_mut(position).filter(|resource| !resource.twins.is_empty())
+            {
+                twins::settle(&mut resource.node, resource.twins.as_mut_slice());
+            }
         }
     }
 
@@ -110,10 +117,7 @@ impl Resources {
         if self.list.len() >= RESOURCE_LIMIT {
             return Err(Error::Limit { what: "resources", limit: RESOURCE_LIMIT });
         }
-        self.names.changed(self.list.len());
-        self.changed.push(self.list.len());
-        self.names.changed(self.list.len());
-        self.changed.push(self.list.len());
+        self.changed(self.list.len());
         if self.list.len() == self.list.capacity() {
             // Resources are large: doubling the room would waste much of it.
             self.list.reserve_exact(4 + self.list.len() / 4);
@@ -180,8 +184,7 @@ impl Resources {
             [] => format!("cannot find resource with id {id} to replace"),
             [found] if *found != index => "unexpected target index in replacement".to_owned(),
             [_] => {
-                self.names.changed(index);
-                self.changed.push(index);
+                self.changed(index);
                 self.list.splice(index..=index, [new]);
                 return Ok(());
             }

@@ -119,15 +119,15 @@ impl Reader<'_> {
     fn mapping(&mut self, pairs: &[(Node, Node)]) -> Result<Value, Error> {
         let mut map = Map::new();
         let mut merges = vec![];
-        let mut lines: std::collections::HashMap<String, usize> = std::collections::HashMap::new();
         for (key, value) in pairs {
             if key.is_merge() && self.resolver != Resolver::Json {
                 merges.push(value);
                 continue;
             }
             let name = self.key(key)?;
-            let duplicate = lines.insert(name.clone(), key.line);
-            if let (Some(line), true) = (duplicate, self.resolver != Resolver::Kubectl) {
+            if self.resolver != Resolver::Kubectl && map.contains_key(&name) {
+                let same = pairs.iter().find(|(other, _)| other.text() == Some(&name));
+                let line = same.map_or(key.line, |(other, _)| other.line);
                 return Err(key.error(format!("mapping key {name:?} already defined at line {line}")));
             }
             let value = self.value(value)?;

@@ -96,6 +96,8 @@ pub(crate) struct Scanner<'t> {
     key_allowed: bool,
     /// One for each level of brackets, and one for the block around them.
     keys: Vec<PossibleKey>,
+    /// Whether it is known that the first token in the queue is the next.
+    settled: bool,
 }
 
 fn column(column: usize) -> isize {
@@ -115,17 +117,21 @@ impl<'t> Scanner<'t> {
             indents: vec![],
             key_allowed: true,
             keys: vec![PossibleKey::default()],
+            settled: false,
         }
     }
 
     /// The next token, which stays the next; [`Token::StreamEnd`] comes again and again.
     pub(crate) fn peek(&mut self) -> Result<&Spanned, Error> {
-        while !self.ended && (self.queue.is_empty() || self.head_may_be_key()?) {
-            self.fetch()?;
-        }
-        let end = self.mark;
-        if self.queue.is_empty() {
-            self.queue.push_back(Spanned { token: Token::StreamEnd, start: end, end });
+        if !self.settled {
+            while !self.ended && (self.queue.is_empty() || self.head_may_be_key()?) {
+                self.fetch()?;
+            }
+            let end = self.mark;
+            if self.queue.is_empty() {
+                self.queue.push_back(Spanned { token: Token::StreamEnd, start: end, end });
+            }
+            self.settled = true;
         }
         Ok(&self.queue[0])
     }
@@ -133,8 +139,10 @@ impl<'t> Scanner<'t> {
     pub(crate) fn next(&mut self) -> Result<Spanned, Error> {
         self.peek()?;
         self.taken += 1;
-        let end = Spanned { token: Token::StreamEnd, start: self.mark, end: self.mark };
-        Ok(self.queue.pop_front().unwrap_or(end))
+        self.settled = false;
+        let mark = self.mark;
+        let end = || Spanned { token: Token::StreamEnd, start: mark, end: mark };
+        Ok(self.queue.pop_front().unwrap_or_else(end))
     }
 
     fn error(&self, message: &str) -> Error {
@@ -190,6 +198,19 @@ impl<'t> Scanner<'t> {
         self.mark.byte = (self.mark.byte + width).min(self.text.len());
         self.mark.index += 1;
         self.mark.column += 1;
+    }
+
+    /// On over so many characters of a byte each, none of them a line break.
+    fn skip_ascii(&mut self, count: usize) {
+        self.mark.byte += count;
+        self.mark.index += count;
+        self.mark.column += count;
+    }
+
+    /// How many bytes from here on satisfy a condition, which only ASCII does.
+    fn count(&self, fits: impl Fn(u8) -> bool) -> usize {
+        let rest = self.text.as_bytes().get(self.mark.byte..).unwrap_or_default();
+        rest.iter().position(|byte| !fits(*byte)).unwrap_or(rest.len())
     }
 
     fn skip_line(&mut self) {
@@ -373,16 +394,18 @@ impl<'t> Scanner<'t> {
 
     /// `---` or `...` at the start of a line, with space behind it.
     fn at_document_indicator(&self) -> bool {
+        if self.mark.column > 0 {
+            return false;
+        }
         let three = [self.byte(0), self.byte(1), self.byte(2)];
-        self.mark.column == 0 && (three == *b"---" || three == *b"...") && self.is_space_at(3)
+        (three == *b"---" || three == *b"...") && self.is_space_at(3)
     }
 
     /// Over spaces, line breaks and comments. A tab is a space only where no key may begin.
     fn skip_to_token(&mut self) {
         loop {
-            while self.byte(0) == b' ' || (self.byte(0) == b'\t' && (self.in_flow() || !self.key_allowed)) {
-                self.skip();
-            }
+            let tabs = self.in_flow() || !self.key_allowed;
+            self.skip_ascii(self.count(|byte| byte == b' ' || (byte == b'\t' && tabs)));
             if self.byte(0) == b'#' {
                 self.skip_comment();
                 self.skip_more_comments();
@@ -418,6 +441,9 @@ impl<'t> Scanner<'t> {
 
     /// Over a comment behind a token on the same line: there, too, tabs may stand before it.
     fn skip_line_comment(&mut self) {
+        if !self.is_blank() && self.byte(0) != b'#' {
+            return;
+        }
         let before = self.mark;
         let line = self.text.get(..before.byte).unwrap_or_default().trim_end_matches([' ', '\t']);
         if line.ends_with(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']) {

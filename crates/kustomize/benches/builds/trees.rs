@@ -91,6 +91,32 @@ pub(crate) fn patched(objects: usize, patches: usize) -> Files {
     files
 }
 
+/// Many objects, and for every second one a strategic merge patch that names it.
+pub(crate) fn patched_each(objects: usize) -> Files {
+    let mut files = large(objects);
+    let (_, kustomization) = files.last_mut().unwrap();
+    kustomization.push_str("patches:\n");
+    for n in 0..objects / 2 {
+        let _ = writeln!(
+            kustomization,
+            "- patch: '{{apiVersion: v1, kind: ConfigMap, metadata: {{name: settings-{n}}}, data: {{more: x}}}}'"
+        );
+    }
+    files
+}
+
+/// Many objects, each in a file of its own.
+pub(crate) fn scattered(objects: usize) -> Files {
+    let mut kustomization = "namePrefix: big-\nresources:\n".to_owned();
+    let mut files = vec![];
+    for n in 0..objects {
+        let _ = writeln!(kustomization, "- {n}.yaml");
+        files.push((format!("{n}.yaml"), SMALL_CONFIG.replace("NNNN", &n.to_string())));
+    }
+    files.push(("kustomization.yaml".to_owned(), kustomization));
+    files
+}
+
 /// Many generated ConfigMaps.
 pub(crate) fn generated(maps: usize) -> Files {
     let mut kustomization = "namePrefix: big-\nconfigMapGenerator:\n".to_owned();

@@ -144,6 +144,7 @@ impl Walk<'_> {
         names::fix(resources, config, &self.schema).map_err(|message| target.invalid(message))?;
         self.finished(target, "name references", resources);
         let unused = vars.resolve(resources, config).map_err(|message| target.invalid(message))?;
+        resources.settle_twins();
         if !unused.is_empty() {
             let unused = unused.join(",");
             self.warnings

@@ -66,7 +66,9 @@ fn check_text(text: &str, style: Style) -> Result<(), String> {
 
 fn scalar_value(scalar: &Scalar) -> Result<Value, String> {
     let text = &*scalar.text;
-    if let Tag::Str | Tag::Other = scalar.tag {
+    // A tag that the text shows without quotes is not written; then the quotes make a string of it.
+    let untagged = scalar.is_quoted() && scalar.tag != Tag::Binary && Tag::of_plain(text) == scalar.tag;
+    if untagged || matches!(scalar.tag, Tag::Str | Tag::Other) {
         check_text(text, scalar.style)?;
         let folded = scalar.style == Style::Folded;
         return Ok(Value::String(if folded { block::refolded(text) } else { text.to_owned() }));

@@ -83,9 +83,13 @@ impl<'t> Scanner<'t> {
             let from = self.mark.byte;
             self.skip_plain();
             if self.mark.byte > from {
-                gap.fold_into(&mut text);
+                if text.is_empty() && !gap.broken && gap.spaces.is_empty() {
+                    text = self.since(from).to_owned();
+                } else {
+                    gap.fold_into(&mut text);
+                    text.push_str(self.since(from));
+                }
                 gap = Gap::default();
-                text.push_str(self.since(from));
                 end = self.mark;
             }
             if !self.is_blank() && !self.is_break() {
@@ -108,8 +112,11 @@ impl<'t> Scanner<'t> {
     fn skip_plain(&mut self) {
         let in_flow = self.in_flow();
         loop {
+            // Most characters are these.
+            self.skip_ascii(
+                self.count(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'/' | b'_')),
+            );
             match self.byte(0) {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'/' | b'_' => {}
                 0 | b' ' | b'\t' | b'\n' | b'\r' => return,
                 b':' if self.is_space_at(1) => return,
                 b',' | b'?' | b'[' | b']' | b'{' | b'}' if in_flow => return,
@@ -257,7 +264,11 @@ impl<'t> Scanner<'t> {
             text.push_str(&breaks);
             after_blank = blank;
             let from = self.mark.byte;
-            while !self.is_end() && !self.is_break() {
+            loop {
+                self.skip_ascii(self.count(|byte| matches!(byte, b' '..=b'~' | b'\t')));
+                if self.is_end() || self.is_break() {
+                    break;
+                }
                 self.skip();
             }
             text.push_str(self.since(from));
