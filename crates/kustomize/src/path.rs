@@ -1,5 +1,6 @@
 //! Paths to fields as `replacements` and `vars` write them: names between dots, `[name=x]` and numbers for list items.
 
+use object::regexp;
 use regex::Regex;
 
 use crate::fieldspec::wrong_kind;
@@ -342,10 +343,7 @@ impl<'p> Pattern<'p> {
         {
             return Self::Text(text);
         }
-        // To Go, braces that are no repetition are just braces.
-        let literal = || Regex::new(&text.replace('{', "\\{").replace('}', "\\}"));
-        let regex = Regex::new(text).or_else(|error| literal().map_err(|_| error));
-        Self::Regex(regex.map_err(|error| error.to_string()))
+        Self::Regex(regexp::compile(text))
     }
 
     fn is_in(&self, text: &str) -> Result<bool, String> {

@@ -1,5 +1,6 @@
 //! Selectors: which resources a patch or a replacement is for.
 
+use object::regexp;
 use object::selector::LabelSelector;
 use regex::Regex;
 use serde::Deserialize;
@@ -55,12 +56,8 @@ impl Pattern {
         {
             return Ok(Self::Text(text.to_owned()));
         }
-        Regex::new(&format!("^(?:{text})$")).map(Self::Regex).map_err(|error| {
-            // The lines before the last one draw where in the pattern.
-            let error = error.to_string();
-            let reason = error.lines().last().unwrap_or_default().trim_start_matches("error: ");
-            format!("error parsing regexp: '{text}': {reason}")
-        })
+        let regex = regexp::compile(&format!("^(?:{text})$"));
+        regex.map(Self::Regex).map_err(|reason| format!("error parsing regexp: '{text}': {reason}"))
     }
 
     fn fits(&self, text: &str) -> bool {

@@ -4,7 +4,7 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use object::quantity::Quantity;
-use regex::Regex;
+use object::regexp;
 use serde_json::{Value, json};
 
 use crate::gofmt::{plain, sprintf};
@@ -58,9 +58,11 @@ fn matching(config: &Value, input: Value) -> Outcome {
         };
         let hit = match pattern["type"].as_str().unwrap_or("literal") {
             "literal" => pattern["literal"].as_str() == Some(text),
-            "regexp" => regex(pattern["regexp"].as_str().unwrap_or_default())
+            "regexp" => regexp::compile(pattern["regexp"].as_str().unwrap_or_default())
                 .map_err(|e| {
-                    TransformError(format!("cannot match regexp for pattern at index {index}: {e}"))
+                    TransformError(format!(
+                        "cannot match regexp for pattern at index {index}: error parsing regexp: {e}"
+                    ))
                 })?
                 .is_match(text),
             other => return fail(format!("unsupported pattern type {other}")),
@@ -116,7 +118,7 @@ fn string(config: &Value, input: &Value) -> Outcome {
             let (text, trim) = (text(), needs("trim")?);
             Ok(text.strip_suffix(&trim).unwrap_or(&text).into())
         }
-        "Regexp" => regexp(&config["regexp"], &text()),
+        "Regexp" => extract(&config["regexp"], &text()),
         "Join" => {
             let Some(items) = input.as_array() else {
                 return fail(format!("input must be an array to be joined, got {}", type_of(input)));
@@ -133,21 +135,18 @@ fn string(config: &Value, input: &Value) -> Outcome {
     }
 }
 
-fn regexp(config: &Value, text: &str) -> Outcome {
-    let pattern = regex(config["match"].as_str().unwrap_or_default())
-        .map_err(|e| TransformError(format!("could not compile regexp: {e}")))?;
+fn extract(config: &Value, text: &str) -> Outcome {
+    let text_of_pattern = config["match"].as_str().unwrap_or_default();
+    let pattern = regexp::compile(text_of_pattern)
+        .map_err(|e| TransformError(format!("could not compile regexp: error parsing regexp: {e}")))?;
     let group = usize::try_from(config["group"].as_u64().unwrap_or(0)).unwrap_or(usize::MAX);
     let Some(groups) = pattern.captures(text) else {
-        return fail(format!("regexp {:?} had no matches", pattern.as_str()));
+        return fail(format!("regexp {text_of_pattern:?} had no matches"));
     };
     if group >= groups.len() {
-        return fail(format!("regexp {:?} had no matches for group {group}", pattern.as_str()));
+        return fail(format!("regexp {text_of_pattern:?} had no matches for group {group}"));
     }
     Ok(groups.get(group).map_or("", |m| m.as_str()).into())
-}
-
-fn regex(pattern: &str) -> Result<Regex, regex::Error> {
-    Regex::new(pattern)
 }
 
 fn string_convert(how: &str, input: &Value) -> Outcome {

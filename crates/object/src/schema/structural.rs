@@ -93,7 +93,7 @@ fn check_keywords(schema: &Value, path: &str, causes: &mut Vec<Cause>) {
         causes.push(Cause::forbidden(join(path, "additionalProperties"), detail));
     }
     if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
-        && let Err(error) = regex::Regex::new(pattern)
+        && let Err(error) = crate::regexp::compile(pattern)
     {
         let detail = format!("must be a valid regular expression, but isn't: {error}");
         causes.push(Cause::invalid(join(path, "pattern"), &pattern.into(), detail));

@@ -7,6 +7,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{field_schema, flag, formats, is_embedded};
 use crate::cause::Cause;
+use crate::regexp;
 
 /// Patterns of a schema, compiled once: validation runs on every write.
 pub(super) type Patterns = BTreeMap<String, Regex>;
@@ -33,7 +34,7 @@ fn collect_patterns(schema: &Value, out: &mut Patterns) {
     match schema {
         Value::Object(map) => {
             if let Some(Value::String(pattern)) = map.get("pattern")
-                && let Ok(regex) = Regex::new(pattern)
+                && let Ok(regex) = regexp::compile(pattern)
             {
                 out.insert(pattern.clone(), regex);
             }

@@ -1,5 +1,6 @@
 //! Whether a text is an image of a name: the name is part of a regular expression, followed by a tag and a digest.
 
+use object::regexp;
 use regex::Regex;
 
 /// What follows the name: a tag, then a digest of any algorithm, both optional.
@@ -20,8 +21,7 @@ impl Pattern {
         if name.bytes().all(is_plain) {
             return Self::Plain(name.as_bytes().to_vec());
         }
-        let pattern = format!("^{}{REST}", with_literal_braces(name));
-        Regex::new(&pattern).map_or(Self::Nothing, |regex| Self::Regex(Box::new(regex)))
+        regexp::compile(&format!("^{name}{REST}")).map_or(Self::Nothing, |regex| Self::Regex(Box::new(regex)))
     }
 
     pub(super) fn matches(&self, image: &str) -> bool {
@@ -30,7 +30,7 @@ impl Pattern {
             Self::Plain(name) => {
                 // A dot is a letter of several bytes here: rare enough for the slow way.
                 let name = String::from_utf8_lossy(name);
-                Regex::new(&format!("^{name}{REST}")).is_ok_and(|regex| regex.is_match(image))
+                regexp::compile(&format!("^{name}{REST}")).is_ok_and(|regex| regex.is_match(image))
             }
             Self::Regex(regex) => regex.is_match(image),
             Self::Nothing => false,
@@ -66,31 +66,6 @@ fn is_tag_and_digest(text: &[u8]) -> bool {
         None => false,
     };
     tag_fits && digest.is_none_or(digest_fits)
-}
-
-/// A regular expression of Go's with its literal braces escaped: where `{` does not begin a repetition, it is itself.
-fn with_literal_braces(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut is_escaped = false;
-    for (at, character) in pattern.char_indices() {
-        let is_part_of_name = out.ends_with("\\p") || out.ends_with("\\P") || out.ends_with("\\x");
-        if character == '{' && !is_escaped && !is_part_of_name && !is_repetition(&pattern[at..]) {
-            out.push('\\');
-        }
-        out.push(character);
-        is_escaped = character == '\\' && !is_escaped;
-    }
-    out
-}
-
-/// Whether a text begins with `{n}`, `{n,}` or `{n,m}`.
-fn is_repetition(text: &str) -> bool {
-    let Some((counts, _)) = text.strip_prefix('{').and_then(|text| text.split_once('}')) else {
-        return false;
-    };
-    let is_count = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let (least, most) = counts.split_once(',').unwrap_or((counts, ""));
-    is_count(least) && (most.is_empty() || is_count(most))
 }
 
 #[cfg(test)]
@@ -132,7 +107,8 @@ mod tests {
         for image in ["a", "a:1", "a@b:c", "a:1@b.c+d:e", "a@b..c:d", "a@b", "a:b@", "a:é", "axb:1", "a\nb"]
         {
             for name in ["a", "a.b", "a:1", "a@b:c", ""] {
-                let regex = Regex::new(&format!("^{name}{REST}")).is_ok_and(|regex| regex.is_match(image));
+                let regex =
+                    regexp::compile(&format!("^{name}{REST}")).is_ok_and(|regex| regex.is_match(image));
                 assert_eq!(Pattern::new(name).matches(image), regex, "{name} {image:?}");
             }
         }
