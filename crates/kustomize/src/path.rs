@@ -111,6 +111,20 @@ pub(crate) fn get<'n>(node: &'n Node, path: &[String]) -> Result<Option<&'n Node
     Ok(Some(node))
 }
 
+/// The path of names and indices to what [`get`] finds: it leads there also when conditions no longer hold.
+pub(crate) fn settled(node: &Node, path: &[String]) -> Vec<String> {
+    let mut node = Some(node);
+    let settle = |part: &str| {
+        let place = locate(node?, Step::of(part).ok()?).ok()??;
+        node = at(node?, &place);
+        Some(match place {
+            Place::Field(name) => name.to_owned(),
+            Place::Item(index) => index.to_string(),
+        })
+    };
+    parts(path).map_while(settle).collect()
+}
+
 /// The tree with another node at a path that [`get`] found something at.
 pub(crate) fn replaced(node: &Node, path: &[String], new: Node) -> Result<Node, String> {
     fn replace(node: &Node, path: &[&str], new: Node) -> Result<Node, String> {

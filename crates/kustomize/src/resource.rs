@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::few::Few;
 use crate::id::{Gvk, Id};
-use crate::node::{Node, Text};
+use crate::node::{Map, Node, Text, check_key};
 use crate::origin::Origin;
 use crate::schema::Schema;
 use crate::twins::Twins;
@@ -52,6 +52,8 @@ pub(crate) struct Resource {
     pub(crate) allow_kind_change: bool,
     /// How many fields refer to this resource by name.
     pub(crate) references: u32,
+    /// Whether the annotations were made anew, their names without quotes.
+    pub(crate) annotations_rewritten: bool,
     /// Fields that change together.
     pub(crate) twins: Few<Arc<Twins>>,
     /// Vars that take their value from here.
@@ -82,11 +84,20 @@ impl Resource {
             allow_name_change: false,
             allow_kind_change: false,
             references: 0,
+            annotations_rewritten: false,
             twins: Few::default(),
             vars: Few::default(),
             origin: None,
             transformations: Few::default(),
         }
+    }
+
+    /// Whether it can be written as JSON, as a JSON patch needs it: the name of an annotation that was made anew has no
+    /// quotes, and may then be a number or a boolean.
+    pub(crate) fn check_annotations(&self) -> Result<(), String> {
+        let annotations = self.node.at(&["metadata", "annotations"]).and_then(Node::as_map);
+        let mut names = annotations.filter(|_| self.annotations_rewritten).into_iter().flat_map(Map::names);
+        names.try_for_each(|name| check_key(name))
     }
 
     /// The bytes that it takes, about.

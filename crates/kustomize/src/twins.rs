@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::few::Few;
 use crate::node::{Node, Text};
 
 /// One such value.
@@ -55,6 +56,23 @@ pub(crate) fn settle(object: &mut Node, twins: &mut [Arc<Twins>]) {
             *twins = Arc::new(settled);
         }
     }
+}
+
+/// The values of a map are made anew, and so stand alone.
+pub(crate) fn detach(twins: &mut Few<Arc<Twins>>, map: &[&str]) {
+    let is_in_map = |place: &Vec<Place>| {
+        let same = |(step, name): (&Place, &&str)| matches!(step, Place::Field(field) if &**field == *name);
+        place.len() > map.len() && place.iter().zip(map).all(same)
+    };
+    if !twins.iter().any(|twins| twins.places.iter().any(is_in_map)) {
+        return;
+    }
+    let left = twins.iter().map(|twins| {
+        let places = twins.places.iter().filter(|place| !is_in_map(place)).cloned().collect();
+        Twins { text: twins.text.clone(), places }
+    });
+    let left: Vec<_> = left.filter(|twins| twins.places.len() > 1).map(Arc::new).collect();
+    *twins = left.into();
 }
 
 fn collect(node: &Node, text: &Text, path: &mut Vec<Place>, places: &mut Vec<Vec<Place>>) {

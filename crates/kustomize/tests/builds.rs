@@ -107,6 +107,24 @@ fn a_label_that_was_added_in_several_places_changes_in_all_of_them() {
     assert_eq!(text(&patch), ["prod", "base", "base"]);
 }
 
+/// Notes about a build are annotations, and to add one kustomize writes all of them anew.
+#[test]
+fn an_annotation_stands_alone_when_the_build_is_noted() {
+    let text = |more: &str| {
+        let var = "vars: [{name: V, objref: {apiVersion: v1, kind: ConfigMap, name: v}}]";
+        let base = "resources: [a.yaml]\ncommonAnnotations: {note: $(V)}\n";
+        let over = format!("resources: [../base]\n{var}\n{more}\n");
+        let objects = "kind: DaemonSet\nmetadata: {name: a}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: v}\n";
+        let files =
+            [("base/kustomization.yaml", base), ("base/a.yaml", objects), ("over/kustomization.yaml", &over)];
+        let object = build(&tree(&files), "over", Options::default()).unwrap().objects().remove(0);
+        let at = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default().to_owned();
+        [at("/metadata/annotations/note"), at("/spec/template/metadata/annotations/note")]
+    };
+    assert_eq!(text(""), ["v", "v"]);
+    assert_eq!(text("buildMetadata: [managedByLabel]"), ["v", "$(V)"]);
+}
+
 #[test]
 fn keys_that_are_no_strings_without_quotes_are_refused() {
     let error = |kustomization: &str, object: &str| {

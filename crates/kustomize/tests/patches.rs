@@ -70,6 +70,32 @@ fn a_json_patch_in_patches_finds_annotations() {
     );
 }
 
+/// A patch that names an object sets its name and namespace anew, as kustomize does it without a type.
+#[test]
+fn who_a_patched_object_is_has_no_type() {
+    let text = |patch: &str| {
+        let replacement = "replacements: [{source: {kind: Source, fieldPath: data.port}, \
+            targets: [{select: {kind: Target}, fieldPaths: [metadata.namespace]}]}]";
+        let objects = "apiVersion: v1\nkind: Target\nmetadata: {name: t, namespace: n}\n---\n\
+            apiVersion: v1\nkind: Source\nmetadata: {name: s}\ndata: {port: 80}\n";
+        let kustomization = format!("resources: [a.yaml]\n{replacement}\npatches: [{patch}]\n");
+        built(&[("kustomization.yaml", &kustomization), ("a.yaml", objects)]).unwrap()
+    };
+    assert!(text("").contains("namespace: \"80\""));
+    let patch = "{patch: '{apiVersion: v1, kind: Target, metadata: {name: t, namespace: n}, x: y}'}";
+    assert!(text(patch).contains("namespace: 80\n"));
+}
+
+#[test]
+fn a_json_patch_needs_what_json_can_say() {
+    let annotate = r#"{target: {kind: X}, patch: '[{"op": "add", "path": "/metadata/annotations", "value": {"1": "x"}}]'}"#;
+    let forget = r#"{target: {kind: X}, patch: '[{"op": "remove", "path": "/metadata/annotations"}]'}"#;
+    let kustomization = format!("resources: [a.yaml]\npatches: [{annotate}, {forget}]\n");
+    let object = "apiVersion: v1\nkind: X\nmetadata: {name: x}\n";
+    let error = built(&[("kustomization.yaml", &kustomization), ("a.yaml", object)]).unwrap_err();
+    assert!(error.contains("patches[1]") && error.contains("the key \"1\" has to be a string"), "{error}");
+}
+
 #[test]
 fn errors_say_which_patch_fails() {
     check_error(

@@ -11,6 +11,7 @@ use crate::plugins::{Plugin, fields};
 use crate::resource::Resource;
 use crate::resources::Resources;
 use crate::trace::{Action, Step};
+use crate::twins;
 
 /// The label that a validator may set.
 const VALIDATED_BY: &str = "validated-by";
@@ -135,6 +136,7 @@ fn load(target: &Target<'_>, objects: &[Plugin]) -> Result<Vec<Box<dyn crate::pl
 
 /// After a transformer: what it emptied is gone, and what is left remembers it if that is asked for.
 fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
+    resources.settle_twins();
     if let Some(origin) = origin.cloned().map(Arc::new) {
         for resource in resources.iter_mut() {
             match resource.origin {
@@ -142,9 +144,10 @@ fn transformed(resources: &mut Resources, origin: Option<&Origin>) {
                 None => resource.origin = Some(origin.clone()),
             }
             super::finish::rewrite_annotations(resource);
+            twins::detach(&mut resource.twins, &["metadata", "annotations"]);
+            resource.annotations_rewritten = true;
         }
     }
-    resources.settle_twins();
     resources.drop_empty();
 }
 

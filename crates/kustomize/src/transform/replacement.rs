@@ -132,7 +132,10 @@ impl Replacement {
                 let (index, value) = source.value(resources)?;
                 // A part is a copy; a whole value is looked at again for each field.
                 let part = source.options.as_ref().is_some_and(|options| !options.delimiter.is_empty());
-                live = (!part).then(|| (index, path::split(source.path())));
+                live = (!part).then(|| {
+                    let path = path::split(source.path());
+                    (index, resources.get(index).map_or(vec![], |found| path::settled(&found.node, &path)))
+                });
                 value
             }
             (None, Some(value), _) => Node::implicit(value.as_str()),

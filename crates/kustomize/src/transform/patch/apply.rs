@@ -2,6 +2,7 @@
 
 use super::PatchOptions;
 use crate::Error;
+use crate::id::Id;
 use crate::json6902;
 use crate::merge;
 use crate::node::{Map, Node, Text};
@@ -73,7 +74,9 @@ pub(super) fn merge_into(
     if resource.node.is_nil_or_empty() {
         return Ok(());
     }
-    if !options.allow_kind_change && resource.kind() != &*kind {
+    // These are set anew even if they are the same: nothing is known of their types then, and a replacement may put a
+    // number there.
+    if !options.allow_kind_change {
         resource.node.make_map().put("kind", Node::implicit(kind));
     }
     if !options.allow_name_change {
@@ -83,7 +86,7 @@ pub(super) fn merge_into(
         if resource.node.at(&["metadata", "namespace"]).is_some() {
             resource.node.map_at("metadata").remove("namespace");
         }
-    } else if resource.namespace() != &*namespace {
+    } else {
         resource.node.map_at("metadata").put("namespace", Node::implicit(namespace));
     }
     Ok(())
@@ -106,14 +109,15 @@ pub(super) fn apply_json(
     let selected = matcher.select(resources, context.schema).map_err(|reason| context.invalid(reason))?;
     for index in selected {
         let Some(resource) = resources.get_mut(index) else { continue };
+        let failed = |id: Id, reason: String| context.invalid(format!("JSON patch of {id}: {reason}"));
+        resource.check_annotations().map_err(|reason| failed(resource.id(context.schema), reason))?;
         if remember {
             resource.remember_id(context.schema);
         }
         show_notes(resource);
         show_origin(resource);
-        let patched = patch.apply(&resource.node).map_err(|reason| {
-            context.invalid(format!("JSON patch of {}: {reason}", resource.id(context.schema)))
-        })?;
+        let patched =
+            patch.apply(&resource.node).map_err(|reason| failed(resource.id(context.schema), reason))?;
         resource.node = patched;
         hide_origin(resource);
         // It was read anew from JSON.
@@ -122,6 +126,7 @@ pub(super) fn apply_json(
             resource.node.map_at("metadata");
         }
         texts_only(&mut resource.node, "annotations");
+        resource.annotations_rewritten = true;
     }
     Ok(())
 }

@@ -54,6 +54,15 @@ fn a_scalar_keeps_its_tag() {
     );
 }
 
+/// As kustomize does: the value is not a copy, and the condition that led to it does not have to hold any more.
+#[test]
+fn a_source_that_changes_is_looked_at_again() {
+    let replacement = "{source: {kind: Target, fieldPath: 'data.f.[n=a].n'}, targets: [{select: {kind: Target}, \
+        fieldPaths: ['data.f.[n=a].n', data.g], options: {create: true, delimiter: ':', index: 1}}]}";
+    let found = replaced("{f: [{n: a}]}", replacement);
+    assert_eq!(found.as_deref(), Ok(r#"{"f":[{"n":"a:a"}],"g":":a:a"}"#));
+}
+
 #[test]
 fn parts() {
     let check = |data: &str, index: i64, expected: &str| {
