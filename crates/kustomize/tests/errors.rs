@@ -112,6 +112,16 @@ fn entries_that_are_not_what_they_should_be() {
 }
 
 #[test]
+fn generated_objects_that_are_there() {
+    let base = ("base/kustomization.yaml", "configMapGenerator: [{name: a}, {name: b}]");
+    check(
+        &[base, (FILE, "resources: [base]\nconfigMapGenerator: [{name: c}, {name: b, behavior: merg}]")],
+        "",
+        "kustomization.yaml: configMapGenerator[1]: merging from generator: id ConfigMap.v1.[noGrp]/b.[noNs] exists; can not use behavior: 'unspecified', behavior must be merge or replace",
+    );
+}
+
+#[test]
 fn cycles() {
     check(
         &[("a/kustomization.yaml", "resources: [../b]"), ("b/kustomization.yaml", "resources: [../a]")],

@@ -66,8 +66,10 @@ impl Walk<'_> {
         for resource in &mut made {
             resource.origin.clone_from(&origin);
         }
+        let entry = step.index.filter(|_| step.plugin.is_none());
+        let entry = entry.map(|index| format!("{}[{index}]: ", step.field)).unwrap_or_default();
         layer.resources.absorb_all(made, &self.schema).map_err(|error| match error {
-            Error::Conflict(message) => target.invalid(format!("merging from generator: {message}")),
+            Error::Conflict(message) => target.invalid(format!("{entry}merging from generator: {message}")),
             other => other,
         })?;
         self.step(step, &layer.resources);
