@@ -334,7 +334,6 @@ fn is_unchanged(read: &Node, node: &Node) -> bool {
 
 fn scalar_through_json(scalar: &Scalar) -> Result<Node, String> {
     let text = match scalar.tag {
-        Tag::Null => return Ok(Node::null()),
         Tag::Str if !scalar.text.contains('\n') => scalar.text.clone(),
         _ => match to_value(&Node::Scalar(scalar.clone()))? {
             Value::String(text) => text.into(),

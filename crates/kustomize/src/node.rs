@@ -239,12 +239,9 @@ impl Node {
         }
     }
 
+    /// kyaml's `IsTaggedNull`: a text without a tag that only looks like null is not.
     pub(crate) fn is_null(&self) -> bool {
-        match self {
-            Self::Scalar(Scalar { tag: Tag::Null, .. }) => true,
-            Self::Scalar(scalar) => scalar.tag == Tag::Implicit && scalar.resolved_tag() == Tag::Null,
-            _ => false,
-        }
+        matches!(self, Self::Scalar(scalar) if scalar.tag == Tag::Null)
     }
 
     /// kyaml's `IsNilOrEmpty`: null, a map or a list of nothing, or the empty text.

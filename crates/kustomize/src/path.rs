@@ -4,7 +4,7 @@ use object::regexp;
 use regex::Regex;
 
 use crate::fieldspec::wrong_kind;
-use crate::node::{Node, Scalar, Tag};
+use crate::node::{Node, Scalar};
 
 /// The parts of a path. `\.` is a dot in a name; `[…]` keeps its dots, and its brackets if there is a `=` in it.
 pub(crate) fn split(path: &str) -> Vec<String> {
@@ -178,7 +178,7 @@ fn locate<'p>(node: &Node, step: Step<'p>) -> Result<Option<Place<'p>>, String> 
 fn fields(node: &Node) -> Result<Option<&Node>, String> {
     match node {
         Node::Map(_) => Ok(Some(node)),
-        node if is_tagged_null(node) => Ok(None),
+        node if node.is_null() => Ok(None),
         _ => Err(wrong_kind("MappingNode", node)),
     }
 }
@@ -187,18 +187,13 @@ fn fields(node: &Node) -> Result<Option<&Node>, String> {
 fn items(node: &Node) -> Result<&[Node], String> {
     match node {
         Node::List(items) => Ok(items),
-        node if is_tagged_null(node) => Ok(&[]),
+        node if node.is_null() => Ok(&[]),
         _ => Err(wrong_kind("SequenceNode", node)),
     }
 }
 
 fn text(node: &Node) -> &str {
     node.text().unwrap_or_default()
-}
-
-/// Whether a node is known to be null; one that only looks like it is not.
-pub(crate) fn is_tagged_null(node: &Node) -> bool {
-    matches!(node, Node::Scalar(scalar) if scalar.tag == Tag::Null)
 }
 
 /// A change of every node that a path leads to. Unlike in [`get`], the value of a condition is a regular expression
@@ -217,7 +212,7 @@ impl Change<'_> {
     /// Changes what is at a path.
     pub(crate) fn apply(&self, node: &Node, path: &[String]) -> Result<Changed, String> {
         let Some((part, rest)) = path.split_first() else { return Ok((Some((self.set)(node)?), 1)) };
-        if self.create.is_some() && is_tagged_null(node) {
+        if self.create.is_some() && node.is_null() {
             // kyaml hangs what it makes under the null, which is still written as null.
             return Ok((None, 1));
         }

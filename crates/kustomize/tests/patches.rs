@@ -86,6 +86,18 @@ fn who_a_patched_object_is_has_no_type() {
     assert!(text(patch).contains("namespace: 80\n"));
 }
 
+/// A name that was set without a type is the text of it, also where it looks like nothing.
+#[test]
+fn a_name_that_looks_like_null_is_a_name() {
+    let replacement = "replacements: [{source: {fieldPath: data.k}, targets: [{select: {name: a}}]}]";
+    let patch =
+        r#"patches: [{patch: '{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {k: "null"}}'}]"#;
+    check(
+        &format!("{patch}\n{replacement}"),
+        "apiVersion: v1\ndata:\n  k: \"null\"\nkind: ConfigMap\nmetadata:\n  labels:\n    x: \"y\"\n  name: null\n",
+    );
+}
+
 #[test]
 fn a_json_patch_needs_what_json_can_say() {
     let annotate = r#"{target: {kind: X}, patch: '[{"op": "add", "path": "/metadata/annotations", "value": {"1": "x"}}]'}"#;

@@ -165,7 +165,7 @@ impl Referrer<'_> {
 
     fn single(&mut self, node: &Node) -> Result<Option<Node>, String> {
         match node {
-            node if crate::path::is_tagged_null(node) => Ok(None),
+            node if node.is_null() => Ok(None),
             Node::Map(map) => self.object(node, map),
             _ => self.name(node),
         }

@@ -1,5 +1,7 @@
 //! `ReplacementTransformer`: a value of one resource is copied into fields of others.
 
+use std::cell::RefCell;
+
 use serde::Deserialize;
 
 use crate::id::{Gvk, Id};
@@ -162,7 +164,7 @@ impl Source {
         let value = path::get(&resource.node, &path::split(path))
             .map_err(|message| format!("error looking up replacement source: {message}"))?;
         let is_something = |node: &&Node| match node {
-            Node::Scalar(_) => !path::is_tagged_null(node),
+            Node::Scalar(_) => !node.is_null(),
             other => !other.is_nil_or_empty(),
         };
         let value = value
@@ -254,7 +256,7 @@ impl FieldOptions {
                 Ok(Node::Scalar(Scalar { text: text.into(), ..old.clone() }))
             }
             Node::Scalar(old) => {
-                let text = if path::is_tagged_null(value) { "" } else { text };
+                let text = if value.is_null() { "" } else { text };
                 Ok(Node::Scalar(Scalar { text: self.joined(&old.text, text).into(), ..old.clone() }))
             }
             _ if !self.delimiter.is_empty() => Err(NO_SCALAR.to_owned()),
@@ -286,11 +288,10 @@ impl Target {
             if !chosen.fits(resource)? {
                 continue;
             }
+            let source = live.filter(|(source, _)| *source == index).map(|(_, path)| path.as_slice());
             for (shown, path) in &chosen.paths {
-                chosen.copy(resource, value, shown, path)?;
-                if let Some((_, source)) = live.filter(|(source, _)| *source == index)
-                    && let Ok(Some(changed)) = path::get(&resource.node, source)
-                {
+                chosen.copy(resource, value, source, (shown, path))?;
+                if let Some(Ok(Some(changed))) = source.map(|source| path::get(&resource.node, source)) {
                     *value = changed.clone();
                 }
             }
@@ -344,20 +345,32 @@ impl Chosen<'_> {
         Ok(fits_any_id(&self.select, resource))
     }
 
+    /// `source`: where the value comes from, if that is in this resource.
     fn copy(
         &self,
         resource: &mut Resource,
         value: &Node,
-        shown: &str,
-        path: &[String],
+        source: Option<&[String]>,
+        (shown, path): (&str, &[String]),
     ) -> Result<(), String> {
         let create = self.options.create.then(|| match value {
             Node::Scalar(_) => Node::implicit(""),
             Node::List(_) => Node::list(vec![]),
             Node::Map(_) => Node::map(),
         });
-        let change = Change { create, set: &|field| self.options.set(field, value) };
-        if let Some(inside) = embedded::change(&resource.node, path, &change) {
+        let object = resource.node.clone();
+        let source = source.and_then(|source| path::get(&object, source).ok().flatten());
+        // When the source itself is among the fields, what it becomes is the value for the next ones.
+        let value = RefCell::new(value.clone());
+        let set = |field: &Node| {
+            let new = self.options.set(field, &value.borrow())?;
+            if source.is_some_and(|source| std::ptr::eq(source, field)) {
+                value.replace(new.clone());
+            }
+            Ok(new)
+        };
+        let change = Change { create, set: &set };
+        if let Some(inside) = embedded::change(&object, path, &change) {
             resource.node = inside;
             return Ok(());
         }
@@ -365,7 +378,7 @@ impl Chosen<'_> {
             let word = if self.options.create { "find or create" } else { "find" };
             format!("unable to {word} field {shown:?} in replacement target")
         };
-        match change.apply(&resource.node, path).map_err(|message| format!("{}: {message}", failed()))? {
+        match change.apply(&object, path).map_err(|message| format!("{}: {message}", failed()))? {
             (_, 0) => Err(failed()),
             (Some(changed), _) => {
                 resource.node = changed;

@@ -61,6 +61,10 @@ fn a_source_that_changes_is_looked_at_again() {
         fieldPaths: ['data.f.[n=a].n', data.g], options: {create: true, delimiter: ':', index: 1}}]}";
     let found = replaced("{f: [{n: a}]}", replacement);
     assert_eq!(found.as_deref(), Ok(r#"{"f":[{"n":"a:a"}],"g":":a:a"}"#));
+    let replacement = "{source: {kind: Target, fieldPath: data.0.n}, targets: [{select: {kind: Target}, \
+        fieldPaths: ['data.*.n'], options: {delimiter: '.', index: 1}}]}";
+    let found = replaced("[{n: a}, {n: b}]", replacement);
+    assert_eq!(found.as_deref(), Ok(r#"[{"n":"a.a"},{"n":"b.a.a"}]"#));
 }
 
 #[test]
