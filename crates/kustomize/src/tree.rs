@@ -96,6 +96,13 @@ impl MemoryTree {
         Self { files: files.collect(), links: BTreeMap::new() }
     }
 
+    /// From paths, contents and ids that tell the contents apart, where those are known anyway.
+    pub fn with_ids(files: impl IntoIterator<Item = (String, Bytes, ContentId)>) -> Self {
+        let file = |content, id| File { content, id: OnceLock::from(id) };
+        let files = files.into_iter().map(|(path, content, id)| (path, file(content, id)));
+        Self { files: files.collect(), links: BTreeMap::new() }
+    }
+
     /// Adds or replaces a file.
     pub fn insert(&mut self, path: impl Into<String>, content: impl Into<Bytes>) {
         self.files.insert(path.into(), File::new(content.into()));

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use kustomize::{FILE_NAMES, Kind, Overlay, Tree};
+use kustomize::{FILE_NAMES, Kind, Overlay, Renderer, Tree};
 use object::{Key, meta};
 use serde_json::{Value, json};
 
@@ -26,8 +26,10 @@ pub(crate) enum RenderError {
     Substitute { object: String, message: String },
 }
 
-/// Builds what `spec` describes. `variables` are those of `postBuild`, already read and merged.
+/// Builds what `spec` describes. `variables` are those of `postBuild`, already read and merged. The renderer may know
+/// what an earlier tree of the same source gave.
 pub(crate) fn render(
+    renderer: &mut Renderer,
     tree: &dyn Tree,
     owner: &Key,
     spec: &Spec,
@@ -38,7 +40,8 @@ pub(crate) fn render(
         .ok_or_else(|| RenderError::NoPath(spec.path.clone()))?;
     let Some(overlay) = kustomization_file(tree, &dir, spec)? else { return Ok(vec![]) };
     let options = kustomize::Options { unrestricted: true, ..kustomize::Options::default() };
-    let built = kustomize::build(&overlay, &dir, options)
+    let built = renderer
+        .render(&overlay, &dir, options)
         .map_err(|error| RenderError::Build(error.located(&overlay)))?;
     let always = spec.post_build.substitute_strategy.as_deref() == Some("Always");
     let mut objects = built.objects();
@@ -207,7 +210,8 @@ mod tests {
     #[track_caller]
     fn check(files: &[(&str, &str)], more: Value, variables: &[(&str, &str)], expected: Result<Value, &str>) {
         let variables = variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let found = render(&tree(files), &Key::new("ns", "ks"), &spec(more), &variables);
+        let mut renderer = Renderer::default();
+        let found = render(&mut renderer, &tree(files), &Key::new("ns", "ks"), &spec(more), &variables);
         let found = found.map(|mut objects| {
             for object in &mut objects {
                 let labels = object["metadata"]["labels"].as_object_mut().unwrap();
@@ -256,6 +260,37 @@ mod tests {
             &[("other", "x")],
             Err("post build failed for 'm': envsubst error: variable not set (strict mode): \"port\""),
         );
+    }
+
+    #[test]
+    fn only_what_read_a_change_is_built_again() {
+        let map = |name: &str| format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}");
+        let (shop, blog) = (map("shop"), map("blog"));
+        let mut files = tree(&[
+            ("base/b.yaml", &map("base")),
+            ("base/kustomization.yaml", "resources: [b.yaml]"),
+            ("blog/kustomization.yaml", "resources: [../base, m.yaml]"),
+            ("blog/m.yaml", &blog),
+            ("shop/kustomization.yaml", "resources: [../base, m.yaml]"),
+            ("shop/m.yaml", &shop),
+        ]);
+        let mut renderer = Renderer::default();
+        let mut built = |files: &MemoryTree| {
+            let before = renderer.counts().built;
+            for path in ["blog", "shop"] {
+                let key = Key::new("ns", path);
+                let spec = spec(json!({ "path": path }));
+                assert_eq!(render(&mut renderer, files, &key, &spec, &BTreeMap::new()).unwrap().len(), 2);
+            }
+            renderer.counts().built - before
+        };
+        assert_eq!(built(&files), 2);
+        files.insert("readme.md", "#");
+        assert_eq!(built(&files), 0);
+        files.insert("shop/m.yaml", map("store"));
+        assert_eq!(built(&files), 1);
+        files.insert("base/b.yaml", map("ground"));
+        assert_eq!(built(&files), 2);
     }
 
     #[test]

@@ -135,7 +135,8 @@ impl KustomizationReconciler {
         if let Some((_, objects)) = known.filter(|(inputs, _)| *inputs == made_of) {
             return Ok(objects);
         }
-        let objects = render::render(&snapshot.files, &key, spec, &variables).map_err(|error| Failure {
+        let rendered = render::render(&mut snapshot.renderer(), &snapshot.files, &key, spec, &variables);
+        let objects = rendered.map_err(|error| Failure {
             reason: if matches!(error, RenderError::NoPath(_)) { "ArtifactFailed" } else { "BuildFailed" },
             message: error.to_string(),
         })?;

@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use git::Repository;
-use kustomize::MemoryTree;
+use kustomize::{ContentId, MemoryTree, Renderer};
 use object::Key;
 use serde_json::Value;
 
@@ -20,11 +20,23 @@ pub(crate) fn directory(cache: &Path, source: &Key) -> PathBuf {
     cache.join(&source.namespace).join(format!("{}.git", source.name))
 }
 
-/// A commit's files, as one Kustomization may read them.
+/// Most bytes that are kept of what was rendered from one source: a thousand overlays of a dozen objects take 24 MiB.
+const RENDERED_LIMIT: usize = 32 << 20;
+
+/// A commit's files, as the Kustomizations may read them.
 pub(crate) struct Snapshot {
     /// Git's id of the tree: equal ids mean equal files.
     pub(crate) tree_id: String,
     pub(crate) files: MemoryTree,
+    renderer: Arc<Mutex<Renderer>>,
+}
+
+impl Snapshot {
+    /// What renders this source's files: it knows what it made of earlier commits, so that a commit costs what it
+    /// changes.
+    pub(crate) fn renderer(&self) -> MutexGuard<'_, Renderer> {
+        self.renderer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Reads snapshots; keeps the blobs of the last one of each source, since most stay the same between two commits.
@@ -86,14 +98,20 @@ impl Sources {
             in_repository.map(|entry| (entry.path.clone(), content(entry))).collect();
         let rules = Ignore::new(ignore.as_deref(), &files);
         let files = entries.iter().filter(|entry| !rules.excludes(&entry.path));
-        let files = MemoryTree::new(files.map(|entry| (entry.path.clone(), content(entry))));
-        let snapshot = Arc::new(Snapshot { tree_id, files });
+        // Git's ids are those of contents.
+        let id = |entry: &git::repository::Entry| ContentId::of(entry.id.as_bytes());
+        let files = MemoryTree::with_ids(files.map(|entry| (entry.path.clone(), content(entry), id(entry))));
+        let renderer = match &last {
+            Some(kept) => kept.snapshot.renderer.clone(),
+            None => Arc::new(Mutex::new(Renderer::with_size_limit(RENDERED_LIMIT))),
+        };
+        let snapshot = Arc::new(Snapshot { tree_id, files, renderer });
         let kept = Kept { commit: commit.to_owned(), ignore, snapshot: snapshot.clone(), blobs };
         self.lock().insert(source.clone(), Arc::new(kept));
         Ok(snapshot)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Arc<Kept>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Kept>>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
