@@ -107,11 +107,48 @@ impl Sources {
         };
         let snapshot = Arc::new(Snapshot { tree_id, files, renderer });
         let kept = Kept { commit: commit.to_owned(), ignore, snapshot: snapshot.clone(), blobs };
-        self.lock().insert(source.clone(), Arc::new(kept));
+        self.keep(source, kept);
         Ok(snapshot)
+    }
+
+    /// Keeps the last of a source, and nothing of sources whose repository was deleted meanwhile.
+    fn keep(&self, source: &Key, kept: Kept) {
+        let mut last = self.lock();
+        last.retain(|source, _| directory(&self.cache, source).is_dir());
+        last.insert(source.clone(), Arc::new(kept));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Key, Arc<Kept>>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deleted_sources_are_forgotten() {
+        let cache = tempfile::tempdir().unwrap();
+        let sources = Sources::new(cache.path());
+        let kept = || Kept {
+            commit: String::new(),
+            ignore: None,
+            snapshot: Arc::new(Snapshot {
+                tree_id: String::new(),
+                files: MemoryTree::default(),
+                renderer: Arc::default(),
+            }),
+            blobs: HashMap::new(),
+        };
+        let keys = ["a", "b"].map(|name| Key::new("ns", name));
+        for key in &keys {
+            std::fs::create_dir_all(directory(cache.path(), key)).unwrap();
+            sources.keep(key, kept());
+        }
+        assert_eq!(sources.lock().len(), 2);
+        std::fs::remove_dir(directory(cache.path(), &keys[0])).unwrap();
+        sources.keep(&keys[1], kept());
+        assert_eq!(sources.lock().keys().collect::<Vec<_>>(), [&keys[1]]);
     }
 }
