@@ -1,9 +1,11 @@
-//! The kubelet's HTTP API on a Unix socket: logs, exec, statistics, health, and `CONNECT` into the pod network.
+//! The kubelet's HTTP API on a Unix socket: logs, exec, port-forward, statistics, health, and `CONNECT` into the pod network.
 //!
 //! Only the platform's own user can open the socket; who may ask for what is the API server's decision.
 
 mod exec;
+mod port_forward;
 mod query;
+mod upgrade;
 
 use std::io;
 use std::net::SocketAddr;
@@ -53,6 +55,10 @@ pub(crate) async fn serve(kubelet: Arc<Kubelet>, listener: UnixListener, stop: C
         .route("/stats/summary", get(statistics))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
         .route("/exec/{namespace}/{pod}/{container}", get(exec::exec).post(exec::exec))
+        .route(
+            "/portForward/{namespace}/{pod}",
+            get(port_forward::port_forward).post(port_forward::port_forward),
+        )
         .with_state(kubelet.clone());
     loop {
         let accepted = tokio::select! {

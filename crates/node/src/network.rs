@@ -11,13 +11,13 @@ mod proxy;
 pub(crate) mod services;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -86,9 +86,40 @@ pub struct PodNetwork {
 }
 
 impl PodNetwork {
+    /// What connects to the pod's own loopback address.
+    pub(crate) fn loopback(&self) -> io::Result<Loopback> {
+        Ok(Loopback(self.namespace.try_clone()?))
+    }
+
     /// A path that other processes of this process namespace can open to join.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd()))
+    }
+}
+
+/// A pod's own loopback address, where also what listens for the pod alone is reached.
+pub(crate) struct Loopback(OwnedFd);
+
+impl Loopback {
+    /// Connects to a port, with IPv4 and then with IPv6.
+    pub(crate) async fn dial(self, port: u16) -> io::Result<TcpStream> {
+        let connect = move || {
+            setns(&self.0, CloneFlags::CLONE_NEWNET)?;
+            let connect = |ip: IpAddr| {
+                std::net::TcpStream::connect_timeout(&(ip, port).into(), DIAL_TIMEOUT)
+                    .map_err(|error| io::Error::new(error.kind(), format!("dial {ip}, port {port}: {error}")))
+            };
+            connect(Ipv4Addr::LOCALHOST.into())
+                .or_else(|error| connect(Ipv6Addr::LOCALHOST.into()).map_err(|_| error))
+        };
+        // A fresh thread, since it must not come back with another network.
+        let connecting = tokio::task::spawn_blocking(move || std::thread::spawn(connect).join());
+        let stream = match connecting.await {
+            Ok(Ok(connected)) => connected?,
+            _ => return Err(io::Error::other("the thread ended")),
+        };
+        stream.set_nonblocking(true)?;
+        TcpStream::from_std(stream)
     }
 }
 

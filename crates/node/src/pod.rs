@@ -13,6 +13,7 @@ pub(crate) mod volumes;
 pub(crate) mod worker;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -20,12 +21,13 @@ use std::time::Duration;
 use controller::{EventType, now};
 use object::{Key, meta};
 use serde_json::Value;
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::kubelet::Kubelet;
-use crate::network::PodNetwork;
+use crate::network::{Loopback, PodNetwork};
 use logs::LogFile;
 use state::{Container, PodState};
 use volumes::Volume;
@@ -135,6 +137,17 @@ impl Pod {
 
     pub(crate) fn ip(&self) -> String {
         self.state().ip.clone().unwrap_or_default()
+    }
+
+    /// Connects to a port of the pod as its own programs do.
+    pub(crate) async fn dial(&self, port: u16) -> io::Result<TcpStream> {
+        self.loopback()?.dial(port).await
+    }
+
+    fn loopback(&self) -> io::Result<Loopback> {
+        let network = self.network.lock().unwrap_or_else(PoisonError::into_inner);
+        let none = || io::Error::new(io::ErrorKind::NotConnected, "the pod has no network");
+        network.as_ref().ok_or_else(none)?.loopback()
     }
 
     /// Asks the pod to end within `grace`; a shorter grace later on takes effect.

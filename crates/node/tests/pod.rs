@@ -19,8 +19,9 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::TokioIo;
 use object::{Key, kinds};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::UnixStream;
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,13 @@ fn ready() -> bool {
     node && abilities.privileged
 }
 
+const TOKEN: &str = "admin-token";
+const SOCKET: &str = "kubelet.sock";
+
+fn admin() -> apiserver::User {
+    apiserver::User { name: "admin".into(), uid: String::new(), groups: vec!["system:masters".into()] }
+}
+
 struct Platform {
     cluster: Cluster,
     server: apiserver::Server,
@@ -53,8 +61,8 @@ impl Platform {
         let server = apiserver::Server::open(apiserver::Options {
             name: "test".into(),
             dir: dir.path().join("api"),
-            authenticate: Arc::new(|_| None),
-            kubelets: None,
+            authenticate: Arc::new(|token| (token == TOKEN).then(admin)),
+            kubelets: Some(dir.path().join(SOCKET)),
             service_cidr: "10.96.0.0/16".into(),
             external_url: "https://127.0.0.1:6443/clusters/test".into(),
             ca_pem: None,
@@ -62,12 +70,7 @@ impl Platform {
         })
         .await
         .unwrap();
-        let admin = apiserver::User {
-            name: "admin".into(),
-            uid: String::new(),
-            groups: vec!["system:masters".into()],
-        };
-        let cluster = Cluster::new(server.client(&admin), "test");
+        let cluster = Cluster::new(server.client(&admin()), "test");
         let mut platform = Platform { cluster, server, dir, stop: CancellationToken::new(), running: None };
         let account = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default", "namespace": "default"}});
         let _ = platform.cluster.create(&kinds::SERVICE_ACCOUNT, &account).await;
@@ -93,7 +96,7 @@ impl Platform {
             node_name: "one".into(),
             client: self.server.client(&kubelet),
             data_dir: self.dir.path().join("node"),
-            socket: self.socket(),
+            socket: self.socket_path(),
             images: registry::pull::Config {
                 dir: self.dir.path().join("images"),
                 offline: true,
@@ -119,8 +122,8 @@ impl Platform {
             .unwrap();
     }
 
-    fn socket(&self) -> PathBuf {
-        self.dir.path().join("kubelet.sock")
+    fn socket_path(&self) -> PathBuf {
+        self.dir.path().join(SOCKET)
     }
 
     async fn pod(&self, name: &str, spec: Value) {
@@ -152,7 +155,7 @@ impl Platform {
 
     /// A GET to the kubelet's API.
     async fn get(&self, path: &str) -> (u16, String) {
-        let stream = UnixStream::connect(self.socket()).await.unwrap();
+        let stream = UnixStream::connect(self.socket_path()).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
@@ -166,7 +169,7 @@ impl Platform {
 
     /// A request to an address of the pod network through `CONNECT`; the whole answer.
     async fn fetch(&self, address: &str, path: &str) -> String {
-        let mut stream = UnixStream::connect(self.socket()).await.unwrap();
+        let mut stream = UnixStream::connect(self.socket_path()).await.unwrap();
         stream
             .write_all(format!("CONNECT {address} HTTP/1.1\r\nhost: {address}\r\n\r\n").as_bytes())
             .await
@@ -182,20 +185,26 @@ impl Platform {
         answer
     }
 
-    /// Runs a command in a container over the exec WebSocket: output and final status.
-    async fn exec(&self, path: &str, input: &str) -> (String, Value) {
-        let stream = UnixStream::connect(self.socket()).await.unwrap();
+    /// A WebSocket with the node.
+    async fn socket(&self, path: &str, protocol: &str) -> WebSocketStream<UnixStream> {
+        let stream = UnixStream::connect(self.socket_path()).await.unwrap();
         let request = http::Request::get(format!("ws://node{path}"))
             .header("host", "node")
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ==")
-            .header("sec-websocket-protocol", "v5.channel.k8s.io")
+            .header("sec-websocket-protocol", protocol)
             .body(())
             .unwrap();
-        let (mut socket, answer) = tokio_tungstenite::client_async(request, stream).await.unwrap();
-        assert_eq!(answer.headers()["sec-websocket-protocol"], "v5.channel.k8s.io");
+        let (socket, answer) = tokio_tungstenite::client_async(request, stream).await.unwrap();
+        assert_eq!(answer.headers()["sec-websocket-protocol"], protocol);
+        socket
+    }
+
+    /// Runs a command in a container over the exec WebSocket: output and final status.
+    async fn exec(&self, path: &str, input: &str) -> (String, Value) {
+        let mut socket = self.socket(path, "v5.channel.k8s.io").await;
         if !input.is_empty() {
             socket.send(Message::binary([b"\0", input.as_bytes()].concat())).await.unwrap();
             socket.send(Message::binary(vec![255, 0])).await.unwrap();
@@ -518,4 +527,107 @@ async fn postgresql_runs_on_the_machine_s_programs() {
     let (_, log) = platform.get("/containerLogs/default/client/c").await;
     assert_eq!(log, "42\n");
     platform.stop_node().await;
+}
+
+/// A pod whose server listens for the pod alone.
+fn private_pod() -> Value {
+    let script =
+        "require('http').createServer((q, r) => r.end('private ' + q.url)).listen(8080, '127.0.0.1')";
+    json!({
+        "containers": [{"name": "web", "image": "node:20-slim", "args": ["node", "-e", script],
+            "readinessProbe": {"exec": {"command": ["node", "-e", "require('net').connect(8080, '127.0.0.1').on('error', () => process.exit(1)).on('connect', () => process.exit(0))"]}, "periodSeconds": 1}}],
+        "terminationGracePeriodSeconds": 0,
+    })
+}
+
+/// One GET on a connection of its own, through `connection`.
+async fn get_through(
+    mut connection: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    path: &str,
+) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    connection.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+/// `kubectl port-forward`, over both of its transports: WebSockets, and SPDY as older ones have it.
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_are_forwarded() {
+    if !ready() {
+        return;
+    }
+    let platform = Platform::start().await;
+    platform.pod("web", private_pod()).await;
+    platform.wait_ready("web").await;
+    platform.forward_over_channels().await;
+    if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
+        println!("skipped: kubectl is not installed");
+        return;
+    }
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = format!("--server=http://{}", listener.local_addr().unwrap());
+    // kubectl sends no token without TLS.
+    let sign_in = |mut request: axum::extract::Request| async {
+        let token = format!("Bearer {TOKEN}").parse().unwrap();
+        request.headers_mut().insert("authorization", token);
+        request
+    };
+    let router = platform.server.router().layer(axum::middleware::map_request(sign_in));
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    for websockets in ["true", "false"] {
+        let mut kubectl = tokio::process::Command::new("kubectl")
+            .args([&server, "port-forward", "pod/web", ":8080", ":9"])
+            .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
+            .env("KUBECONFIG", "/dev/null")
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(kubectl.stdout.take().unwrap()).lines();
+        let mut ports = vec![];
+        while ports.len() < 2 {
+            let line = tokio::time::timeout(LIMIT, lines.next_line()).await.unwrap().unwrap();
+            let Some(line) = line else { panic!("{:?}", kubectl.wait_with_output().await) };
+            if let Some(rest) = line.strip_prefix("Forwarding from 127.0.0.1:") {
+                ports.push(rest.split(' ').next().unwrap().parse::<u16>().unwrap());
+            }
+        }
+        let connect = |index: usize| TcpStream::connect(("127.0.0.1", ports[index]));
+        let get = async |path: &str| get_through(connect(0).await.unwrap(), path).await;
+        let (one, two) = tokio::join!(get("/one"), get("/two"));
+        assert!(one.ends_with("private /one") && two.ends_with("private /two"), "{websockets}: {one} {two}");
+        let refused = get_through(connect(1).await.unwrap(), "/").await;
+        assert_eq!(refused, "");
+        let mut errors = BufReader::new(kubectl.stderr.take().unwrap()).lines();
+        let error =
+            tokio::time::timeout(LIMIT, errors.next_line()).await.unwrap().unwrap().unwrap_or_default();
+        assert!(
+            error.contains("error forwarding port 9 to pod web") && error.contains("Connection refused"),
+            "{error}"
+        );
+    }
+    serving.abort();
+}
+
+impl Platform {
+    /// As kube-rs does it: a WebSocket with two channels for each port.
+    async fn forward_over_channels(&self) {
+        let mut socket = self.socket("/portForward/default/web?ports=8080,9", "v4.channel.k8s.io").await;
+        let mut seen = [const { vec![] }; 4];
+        let request = b"GET /three HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        socket.send(Message::binary([&b"\0"[..], request].concat())).await.unwrap();
+        let is_done = |seen: &[Vec<u8>; 4]| seen[0].ends_with(b"private /three") && seen[3].len() > 2;
+        while !is_done(&seen) {
+            let message = tokio::time::timeout(LIMIT, socket.next()).await.unwrap().unwrap().unwrap();
+            if let Message::Binary(data) = message {
+                seen[usize::from(data[0])].extend_from_slice(&data[1..]);
+            }
+        }
+        let begins = seen.each_ref().map(|data| u16::from_le_bytes([data[0], data[1]]));
+        assert_eq!(begins, [8080, 8080, 9, 9]);
+        assert!(String::from_utf8_lossy(&seen[3]).contains("error forwarding port 9 to pod web"));
+    }
 }
