@@ -2,6 +2,7 @@
 //!
 //! Only the platform's own user can open the socket; who may ask for what is the API server's decision.
 
+mod conversation;
 mod exec;
 mod port_forward;
 mod query;

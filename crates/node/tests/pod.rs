@@ -562,25 +562,10 @@ async fn ports_are_forwarded() {
     platform.pod("web", private_pod()).await;
     platform.wait_ready("web").await;
     platform.forward_over_channels().await;
-    if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
-        println!("skipped: kubectl is not installed");
-        return;
-    }
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let server = format!("--server=http://{}", listener.local_addr().unwrap());
-    // kubectl sends no token without TLS.
-    let sign_in = |mut request: axum::extract::Request| async {
-        let token = format!("Bearer {TOKEN}").parse().unwrap();
-        request.headers_mut().insert("authorization", token);
-        request
-    };
-    let router = platform.server.router().layer(axum::middleware::map_request(sign_in));
-    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let Some(server) = platform.for_kubectl().await else { return };
     for websockets in ["true", "false"] {
-        let mut kubectl = tokio::process::Command::new("kubectl")
-            .args([&server, "port-forward", "pod/web", ":8080", ":9"])
+        let mut kubectl = kubectl(&server, &["port-forward", "pod/web", ":8080", ":9"])
             .env("KUBECTL_PORT_FORWARD_WEBSOCKETS", websockets)
-            .env("KUBECONFIG", "/dev/null")
             .stdout(std::process::Stdio::piped())
             .stderr(std::process::Stdio::piped())
             .kill_on_drop(true)
@@ -609,10 +594,64 @@ async fn ports_are_forwarded() {
             "{error}"
         );
     }
-    serving.abort();
+}
+
+/// `kubectl exec`, over WebSockets and over SPDY as 1.29 and older have it: both inputs and outputs, the exit code.
+#[tokio::test(flavor = "multi_thread")]
+async fn kubectl_runs_commands() {
+    if !ready() {
+        return;
+    }
+    let platform = Platform::start().await;
+    let Some(server) = platform.for_kubectl().await else { return };
+    platform.pod("box", json!({"containers": [{"name": "box", "image": "busybox:1.36", "command": ["sleep", "600"]}], "terminationGracePeriodSeconds": 0})).await;
+    platform.wait_ready("box").await;
+    for websockets in ["true", "false"] {
+        let script = "cat; echo more >&2; head -c 300000 /dev/zero | tr '\\0' x; exit 3";
+        let mut kubectl = kubectl(&server, &["exec", "-i", "box", "--", "sh", "-c", script])
+            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = kubectl.stdin.take().unwrap();
+        input.write_all(b"typed\n").await.unwrap();
+        drop(input);
+        let output = tokio::time::timeout(LIMIT, kubectl.wait_with_output()).await.unwrap().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{errors}");
+        assert!(errors.starts_with("more\n"), "{errors}");
+        assert_eq!(output.stdout, ["typed\n", &"x".repeat(300_000)].concat().as_bytes());
+    }
+}
+
+fn kubectl(server: &str, arguments: &[&str]) -> tokio::process::Command {
+    let mut kubectl = tokio::process::Command::new("kubectl");
+    kubectl.arg(server).args(arguments).env("KUBECONFIG", "/dev/null").kill_on_drop(true);
+    kubectl
 }
 
 impl Platform {
+    /// Serves the API for kubectl until the test ends; none where kubectl is not installed.
+    async fn for_kubectl(&self) -> Option<String> {
+        if Command::new("kubectl").args(["version", "--client"]).output().is_err() {
+            println!("skipped: kubectl is not installed");
+            return None;
+        }
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let server = format!("--server=http://{}", listener.local_addr().unwrap());
+        // kubectl sends no token without TLS.
+        let sign_in = |mut request: axum::extract::Request| async {
+            let token = format!("Bearer {TOKEN}").parse().unwrap();
+            request.headers_mut().insert("authorization", token);
+            request
+        };
+        let router = self.server.router().layer(axum::middleware::map_request(sign_in));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Some(server)
+    }
+
     /// As kube-rs does it: a WebSocket with two channels for each port.
     async fn forward_over_channels(&self) {
         let mut socket = self.socket("/portForward/default/web?ports=8080,9", "v4.channel.k8s.io").await;

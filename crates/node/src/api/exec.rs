@@ -1,35 +1,24 @@
-//! A command in a running container, over a WebSocket with Kubernetes' channel protocols v4 and v5.
-//!
-//! Each message begins with the number of its channel: 0 standard input, 1 output, 2 error, 3 the final status,
-//! 4 the terminal's size. Version 5 adds 255: the channel named in the second byte is closed.
+//! A command in a running container: its process, and how it is talked to.
 
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path as UrlPath, RawQuery, State};
+use axum::extract::{Path as UrlPath, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::{BufMut as _, Bytes, BytesMut};
-use futures::{SinkExt as _, StreamExt as _};
+use bytes::Bytes;
 use sandbox::{Child, EnterSpec, Stdio, Terminal};
 use serde_json::{Value, json};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
+use super::conversation::{Channel, Conversation, Input, SOCKET_PROTOCOLS, SPDY_PROTOCOLS};
 use super::query::Query;
-use super::{Named, find, refused};
+use super::{Named, find, refused, upgrade};
 use crate::kubelet::Kubelet;
 
-const STDIN: u8 = 0;
-const STDOUT: u8 = 1;
-const STDERR: u8 = 2;
-const STATUS: u8 = 3;
-const RESIZE: u8 = 4;
-const CLOSE: u8 = 255;
-const PROTOCOLS: [&str; 2] = ["v5.channel.k8s.io", "v4.channel.k8s.io"];
 /// Bytes per message of output.
 const PIECE_BYTES: usize = 32 << 10;
 
@@ -37,7 +26,7 @@ pub(super) async fn exec(
     State(kubelet): State<Arc<Kubelet>>,
     UrlPath((namespace, name, container)): Named,
     RawQuery(query): RawQuery,
-    upgrade: Result<WebSocketUpgrade, axum::extract::ws::rejection::WebSocketUpgradeRejection>,
+    request: Request,
 ) -> Response {
     let query = Query::parse(query.as_deref().unwrap_or_default());
     let pod = match find(&kubelet, &namespace, &name, &container) {
@@ -55,54 +44,52 @@ pub(super) async fn exec(
     if spec.args.is_empty() {
         return refused(StatusCode::BAD_REQUEST, "you must specify at least 1 command\n".into());
     }
-    let Ok(upgrade) = upgrade else {
-        return refused(
-            StatusCode::BAD_REQUEST,
-            "exec is served over WebSockets (v5.channel.k8s.io) only\n".into(),
-        );
-    };
-    let stdin = query.flag("stdin");
-    upgrade.protocols(PROTOCOLS).on_upgrade(move |socket| converse(kubelet, spec, socket, stdin))
+    let wanted = wanted(&query);
+    upgrade::answer(request, &SOCKET_PROTOCOLS, &SPDY_PROTOCOLS, move |upgraded| async move {
+        if let Some(conversation) = Conversation::begin(upgraded, &wanted).await {
+            converse(kubelet, spec, conversation, wanted.contains(&Channel::Stdin)).await;
+        }
+    })
+    .await
+}
+
+/// The streams that the client asks for; a terminal has one output.
+fn wanted(query: &Query) -> Vec<Channel> {
+    let terminal = query.flag("tty");
+    let asked = [
+        (Channel::Status, true),
+        (Channel::Stdin, query.flag("stdin")),
+        (Channel::Stdout, query.flag("stdout")),
+        (Channel::Stderr, query.flag("stderr") && !terminal),
+        (Channel::Resize, terminal),
+    ];
+    asked.into_iter().filter(|(_, asked)| *asked).map(|(channel, _)| channel).collect()
 }
 
 /// The streams of the process, on our side.
 struct Streams {
-    stdin: Option<Input>,
+    stdin: Option<ProcessInput>,
     stdout: Box<dyn AsyncRead + Send + Unpin>,
     stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
     terminal: Option<Terminal>,
 }
 
-enum Input {
+enum ProcessInput {
     Pipe(pipe::Sender),
     Terminal(tokio::fs::File),
 }
 
-async fn converse(kubelet: Arc<Kubelet>, spec: EnterSpec, socket: WebSocket, stdin: bool) {
-    let (mut sink, mut source) = socket.split();
-    let (send, mut outgoing) = mpsc::channel::<Bytes>(16);
-    let writer = tokio::spawn(async move {
-        while let Some(message) = outgoing.recv().await {
-            if sink.send(Message::Binary(message)).await.is_err() {
-                return;
-            }
-        }
-        // Clients take any other code, and none at all, for a broken connection.
-        let normal = CloseFrame { code: close_code::NORMAL, reason: "".into() };
-        let _ = sink.send(Message::Close(Some(normal))).await;
-    });
+async fn converse(kubelet: Arc<Kubelet>, spec: EnterSpec, mut conversation: Conversation, stdin: bool) {
+    let send = conversation.output.clone();
     let status = match start(&kubelet, &spec, stdin).await {
         Ok((mut child, streams)) => {
             let Streams { stdin, stdout, stderr, terminal } = streams;
-            let out = tokio::spawn(forward(stdout, STDOUT, send.clone()));
-            let err = stderr.map(|stderr| tokio::spawn(forward(stderr, STDERR, send.clone())));
-            let input = async {
-                take_input(&mut source, stdin, terminal.as_ref()).await;
-                // The client went away: the command goes too.
-            };
+            let out = tokio::spawn(forward(stdout, Channel::Stdout, send.clone()));
+            let err = stderr.map(|stderr| tokio::spawn(forward(stderr, Channel::Stderr, send.clone())));
             let exit = tokio::select! {
                 exit = child.wait() => exit.map(|exit| exit.code).map_err(|error| controller::chain(&error)),
-                () = input => Err("the client went away".into()),
+                // The command goes with its client.
+                () = take_input(&mut conversation.input, stdin, terminal.as_ref()) => Err("the client went away".into()),
             };
             drop(terminal);
             let _ = out.await;
@@ -113,9 +100,9 @@ async fn converse(kubelet: Arc<Kubelet>, spec: EnterSpec, socket: WebSocket, std
         }
         Err(message) => status(Err(message)),
     };
-    let _ = send.send(framed(STATUS, status.to_string().as_bytes())).await;
+    let _ = send.send((Channel::Status, status.to_string().into())).await;
     drop(send);
-    let _ = writer.await;
+    conversation.end().await;
 }
 
 async fn start(kubelet: &Kubelet, spec: &EnterSpec, stdin: bool) -> Result<(Child, Streams), String> {
@@ -132,7 +119,7 @@ fn pipes(stdin: bool) -> io::Result<(Stdio, Streams)> {
     if stdin {
         let (reader, writer) = io::pipe()?;
         stdio.stdin = Some(reader.into());
-        input = Some(Input::Pipe(pipe::Sender::from_owned_fd(writer.into())?));
+        input = Some(ProcessInput::Pipe(pipe::Sender::from_owned_fd(writer.into())?));
     }
     let (stdout, stderr) = (Box::new(output.stdout), Box::new(output.stderr));
     Ok((stdio, Streams { stdin: input, stdout, stderr: Some(stderr), terminal: None }))
@@ -141,38 +128,33 @@ fn pipes(stdin: bool) -> io::Result<(Stdio, Streams)> {
 fn terminal() -> io::Result<(Stdio, Streams)> {
     let (terminal, stdio) = Terminal::open()?;
     let open = |fd: OwnedFd| tokio::fs::File::from_std(std::fs::File::from(fd));
-    let stdin = Some(Input::Terminal(open(terminal.descriptor()?)));
+    let stdin = Some(ProcessInput::Terminal(open(terminal.descriptor()?)));
     let stdout = Box::new(open(terminal.descriptor()?));
     Ok((stdio, Streams { stdin, stdout, stderr: None, terminal: Some(terminal) }))
 }
 
 /// Copies an output to its channel until it ends (a terminal ends with an error).
-async fn forward(mut from: impl AsyncRead + Unpin, channel: u8, to: mpsc::Sender<Bytes>) {
+async fn forward(mut from: impl AsyncRead + Unpin, channel: Channel, to: mpsc::Sender<(Channel, Bytes)>) {
     let mut buffer = vec![0u8; PIECE_BYTES];
     while let Ok(length) = from.read(&mut buffer).await {
-        if length == 0 || to.send(framed(channel, &buffer[..length])).await.is_err() {
+        if length == 0 || to.send((channel, Bytes::copy_from_slice(&buffer[..length]))).await.is_err() {
             return;
         }
     }
 }
 
-/// Takes the client's messages; returns when the client is gone.
+/// Takes what the client says; returns when it is gone.
 async fn take_input(
-    source: &mut futures::stream::SplitStream<WebSocket>,
-    mut stdin: Option<Input>,
+    input: &mut mpsc::Receiver<Input>,
+    mut stdin: Option<ProcessInput>,
     terminal: Option<&Terminal>,
 ) {
-    while let Some(Ok(message)) = source.next().await {
-        let data = match message {
-            Message::Binary(data) => data,
-            Message::Close(_) => return,
-            _ => continue,
-        };
-        match data.split_first() {
-            Some((&STDIN, text)) => {
+    while let Some(said) = input.recv().await {
+        match said {
+            Input::Stdin(text) => {
                 let written = match &mut stdin {
-                    Some(Input::Pipe(pipe)) => pipe.write_all(text).await,
-                    Some(Input::Terminal(file)) => match file.write_all(text).await {
+                    Some(ProcessInput::Pipe(pipe)) => pipe.write_all(&text).await,
+                    Some(ProcessInput::Terminal(file)) => match file.write_all(&text).await {
                         Ok(()) => file.flush().await,
                         failed => failed,
                     },
@@ -182,8 +164,11 @@ async fn take_input(
                     stdin = None;
                 }
             }
-            Some((&RESIZE, text)) => {
-                let size: Value = serde_json::from_slice(text).unwrap_or_default();
+            Input::StdinEnd => stdin = None,
+            Input::Resize(text) => {
+                // Over SPDY several sizes may come in one piece: the last one counts.
+                let sizes = serde_json::Deserializer::from_slice(&text).into_iter::<Value>();
+                let size = sizes.map_while(Result::ok).last().unwrap_or_default();
                 let number = |key: &str| size[key].as_u64().and_then(|n| u16::try_from(n).ok());
                 if let (Some(terminal), Some(columns), Some(rows)) =
                     (terminal, number("Width"), number("Height"))
@@ -191,17 +176,8 @@ async fn take_input(
                     let _ = terminal.resize(columns, rows);
                 }
             }
-            Some((&CLOSE, [STDIN])) => stdin = None,
-            _ => {}
         }
     }
-}
-
-fn framed(channel: u8, data: &[u8]) -> Bytes {
-    let mut message = BytesMut::with_capacity(data.len() + 1);
-    message.put_u8(channel);
-    message.extend_from_slice(data);
-    message.freeze()
 }
 
 /// The `Status` that ends the conversation; kubectl reads the exit code from its cause.

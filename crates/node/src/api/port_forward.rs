@@ -12,7 +12,7 @@ use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{Path as UrlPath, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
 use spdy::{Opened, Reader, Session, Writer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,6 +20,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::conversation::framed;
 use super::query::Query;
 use super::refused;
 use super::upgrade::{self, Upgraded};
@@ -226,11 +227,4 @@ async fn download_channel(mut from: OwnedReadHalf, channel: u8, to: mpsc::Sender
             return;
         }
     }
-}
-
-fn framed(channel: u8, data: &[u8]) -> Bytes {
-    let mut message = BytesMut::with_capacity(data.len() + 1);
-    message.put_u8(channel);
-    message.extend_from_slice(data);
-    message.freeze()
 }
