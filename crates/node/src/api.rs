@@ -1,7 +1,8 @@
-//! The kubelet's HTTP API on a Unix socket: logs, exec, port-forward, statistics, health, and `CONNECT` into the pod network.
+//! The kubelet's HTTP API on a Unix socket: logs, exec, attach, port-forward, statistics, health, and `CONNECT` into the pod network.
 //!
 //! Only the platform's own user can open the socket; who may ask for what is the API server's decision.
 
+mod attach;
 mod conversation;
 mod exec;
 mod port_forward;
@@ -55,6 +56,7 @@ pub(crate) async fn serve(kubelet: Arc<Kubelet>, listener: UnixListener, stop: C
         .route("/pods", get(pods))
         .route("/stats/summary", get(statistics))
         .route("/containerLogs/{namespace}/{pod}/{container}", get(container_logs))
+        .route("/attach/{namespace}/{pod}/{container}", get(attach::attach).post(attach::attach))
         .route("/exec/{namespace}/{pod}/{container}", get(exec::exec).post(exec::exec))
         .route(
             "/portForward/{namespace}/{pod}",

@@ -12,6 +12,7 @@ mod machine;
 mod network;
 mod node_object;
 mod pod;
+mod stdio;
 mod storage;
 pub mod supervise;
 

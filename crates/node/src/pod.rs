@@ -1,6 +1,7 @@
 //! One pod on this node: its state, and what its tasks share.
 
 pub(crate) mod backoff;
+pub(crate) mod console;
 pub(crate) mod container;
 pub(crate) mod env;
 pub(crate) mod hooks;
@@ -28,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kubelet::Kubelet;
 use crate::network::{Loopback, PodNetwork};
+use console::Console;
 use logs::LogFile;
 use state::{Container, PodState};
 use volumes::Volume;
@@ -63,6 +65,8 @@ pub(crate) struct Instance {
     pub(crate) previous: Option<Arc<LogFile>>,
     /// What a further process in it needs; none while it does not run.
     pub(crate) enter: Option<sandbox::EnterSpec>,
+    /// What it says and hears while it runs.
+    pub(crate) console: Option<Arc<Console>>,
 }
 
 impl Pod {

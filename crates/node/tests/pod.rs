@@ -209,16 +209,7 @@ impl Platform {
             socket.send(Message::binary([b"\0", input.as_bytes()].concat())).await.unwrap();
             socket.send(Message::binary(vec![255, 0])).await.unwrap();
         }
-        let (mut out, mut status) = (String::new(), Value::Null);
-        while let Some(Ok(message)) = socket.next().await {
-            if let Message::Binary(data) = message {
-                match data[0] {
-                    3 => status = serde_json::from_slice(&data[1..]).unwrap(),
-                    _ => out.push_str(&String::from_utf8_lossy(&data[1..])),
-                }
-            }
-        }
-        (out, status)
+        hear(&mut socket).await
     }
 
     async fn events(&self, name: &str) -> Vec<String> {
@@ -231,6 +222,20 @@ impl Platform {
             .map(|one| one["reason"].as_str().unwrap_or_default().to_owned())
             .collect()
     }
+}
+
+/// What comes over channels until the end: output, and the final status.
+async fn hear(socket: &mut WebSocketStream<UnixStream>) -> (String, Value) {
+    let (mut out, mut status) = (String::new(), Value::Null);
+    while let Some(Ok(message)) = tokio::time::timeout(LIMIT, socket.next()).await.expect("an end") {
+        if let Message::Binary(data) = message {
+            match data[0] {
+                3 => status = serde_json::from_slice(&data[1..]).unwrap(),
+                _ => out.push_str(&String::from_utf8_lossy(&data[1..])),
+            }
+        }
+    }
+    (out, status)
 }
 
 fn server_pod() -> Value {
@@ -624,6 +629,65 @@ async fn kubectl_runs_commands() {
         assert!(errors.starts_with("more\n"), "{errors}");
         assert_eq!(output.stdout, ["typed\n", &"x".repeat(300_000)].concat().as_bytes());
     }
+}
+
+/// `kubectl attach` over both transports, and a terminal: what a container hears, once or again, and what it says.
+#[tokio::test(flavor = "multi_thread")]
+async fn containers_are_attached_to() {
+    if !ready() {
+        return;
+    }
+    let platform = Platform::start().await;
+    let pod = |script: &str, more: Value| {
+        let mut container =
+            json!({"name": "box", "image": "busybox:1.36", "stdin": true, "command": ["sh", "-c", script]});
+        container.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        json!({"containers": [container], "restartPolicy": "Never", "terminationGracePeriodSeconds": 0})
+    };
+    let echo = "while read -r line; do echo got $line; done; echo bye; exit 5";
+    platform.pod("again", pod(echo, json!({}))).await;
+    platform.pod("once", pod(echo, json!({"stdinOnce": true}))).await;
+    platform
+        .pod("terminal", pod("read -r line; test -t 0 && echo $line and $(stty size)", json!({"tty": true})))
+        .await;
+    for name in ["again", "once", "terminal"] {
+        platform.wait_ready(name).await;
+    }
+    let mut socket = platform
+        .socket("/attach/default/terminal/box?stdin=true&stdout=true&tty=true", "v5.channel.k8s.io")
+        .await;
+    socket.send(Message::binary(&b"\x04{\"Width\":81,\"Height\":25}"[..])).await.unwrap();
+    socket.send(Message::binary(&b"\0typed\r"[..])).await.unwrap();
+    let (out, status) = hear(&mut socket).await;
+    assert!(out.contains("typed and 25 81\r\n") && status["status"] == "Success", "{out:?} {status}");
+
+    let Some(server) = platform.for_kubectl().await else { return };
+    for (name, websockets, end) in [("again", "true", ""), ("again", "false", ""), ("once", "false", "bye\n")]
+    {
+        let mut kubectl = kubectl(&server, &["attach", "-i", name])
+            .env("KUBECTL_REMOTE_COMMAND_WEBSOCKETS", websockets)
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = kubectl.stdin.take().unwrap();
+        let mut lines = BufReader::new(kubectl.stdout.take().unwrap());
+        input.write_all(b"one\n").await.unwrap();
+        let mut line = String::new();
+        tokio::time::timeout(LIMIT, lines.read_line(&mut line)).await.unwrap().unwrap();
+        assert_eq!(line, "got one\n", "{name} {websockets}");
+        drop(input);
+        if !end.is_empty() {
+            line.clear();
+            tokio::time::timeout(LIMIT, lines.read_to_string(&mut line)).await.unwrap().unwrap();
+            assert_eq!(line, end);
+        }
+    }
+    let ended =
+        platform.wait("once", "ended", |pod| pod.is_some_and(|pod| pod["status"]["phase"] == "Failed")).await;
+    assert_eq!(ended["status"]["containerStatuses"][0]["state"]["terminated"]["exitCode"], 5);
+    let (_, log) = platform.get("/containerLogs/default/again/box").await;
+    assert_eq!(log, "got one\ngot one\n");
 }
 
 fn kubectl(server: &str, arguments: &[&str]) -> tokio::process::Command {

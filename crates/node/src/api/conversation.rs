@@ -6,11 +6,13 @@ use std::time::Duration;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
 use spdy::{Session, Writer};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::query::Query;
 use super::upgrade::Upgraded;
 
 /// The protocols over WebSockets.
@@ -53,15 +55,33 @@ impl Channel {
 }
 
 /// What a client says.
-pub(super) enum Input {
+pub(super) enum Said {
     Stdin(Bytes),
     StdinEnd,
     Resize(Bytes),
 }
 
+/// The streams that the client asks for; a terminal has one output.
+pub(super) fn wanted(query: &Query) -> Vec<Channel> {
+    let terminal = query.flag("tty");
+    let asked = [
+        (Channel::Status, true),
+        (Channel::Stdin, query.flag("stdin")),
+        (Channel::Stdout, query.flag("stdout")),
+        (Channel::Stderr, query.flag("stderr") && !terminal),
+        (Channel::Resize, terminal),
+    ];
+    asked.into_iter().filter(|(_, asked)| *asked).map(|(channel, _)| channel).collect()
+}
+
+/// The `Status` of something that went well.
+pub(super) fn succeeded() -> Value {
+    json!({"metadata": {}, "status": "Success"})
+}
+
 /// What a client says, until it goes, and what is said to it.
 pub(super) struct Conversation {
-    pub(super) input: mpsc::Receiver<Input>,
+    pub(super) input: mpsc::Receiver<Said>,
     pub(super) output: mpsc::Sender<(Channel, Bytes)>,
     writing: JoinHandle<()>,
     ended: CancellationToken,
@@ -110,9 +130,9 @@ fn over_socket(socket: WebSocket) -> Conversation {
             };
             let Some((number, rest)) = data.split_first() else { continue };
             let said = match (Channel::of_number(*number), rest) {
-                (Some(Channel::Stdin), _) => Input::Stdin(data.slice(1..)),
-                (Some(Channel::Resize), _) => Input::Resize(data.slice(1..)),
-                (None, [stdin]) if *number == CLOSE && *stdin == Channel::Stdin as u8 => Input::StdinEnd,
+                (Some(Channel::Stdin), _) => Said::Stdin(data.slice(1..)),
+                (Some(Channel::Resize), _) => Said::Resize(data.slice(1..)),
+                (None, [stdin]) if *number == CLOSE && *stdin == Channel::Stdin as u8 => Said::StdinEnd,
                 _ => continue,
             };
             if say.send(said).await.is_err() {
@@ -144,8 +164,8 @@ async fn over_spdy(mut session: Session, wanted: &[Channel]) -> Option<Conversat
         tokio::spawn(async move {
             while let Some(data) = reader.next().await {
                 let said = match channel {
-                    Channel::Stdin => Input::Stdin(data),
-                    Channel::Resize => Input::Resize(data),
+                    Channel::Stdin => Said::Stdin(data),
+                    Channel::Resize => Said::Resize(data),
                     _ => continue,
                 };
                 if say.send(said).await.is_err() {
@@ -153,7 +173,7 @@ async fn over_spdy(mut session: Session, wanted: &[Channel]) -> Option<Conversat
                 }
             }
             if channel == Channel::Stdin {
-                let _ = say.send(Input::StdinEnd).await;
+                let _ = say.send(Said::StdinEnd).await;
             }
         });
     }

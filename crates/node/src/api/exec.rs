@@ -1,26 +1,21 @@
 //! A command in a running container: its process, and how it is talked to.
 
-use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use axum::extract::{Path as UrlPath, RawQuery, Request, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use bytes::Bytes;
-use sandbox::{Child, EnterSpec, Stdio, Terminal};
+use sandbox::{Child, EnterSpec, Terminal};
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::unix::pipe;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::sync::mpsc;
 
-use super::conversation::{Channel, Conversation, Input, SOCKET_PROTOCOLS, SPDY_PROTOCOLS};
+use super::conversation::{Channel, Conversation, SOCKET_PROTOCOLS, SPDY_PROTOCOLS, Said, succeeded, wanted};
 use super::query::Query;
 use super::{Named, find, refused, upgrade};
 use crate::kubelet::Kubelet;
-
-/// Bytes per message of output.
-const PIECE_BYTES: usize = 32 << 10;
+use crate::stdio::{self, Input, PIECE_BYTES, Streams};
 
 pub(super) async fn exec(
     State(kubelet): State<Arc<Kubelet>>,
@@ -53,32 +48,6 @@ pub(super) async fn exec(
     .await
 }
 
-/// The streams that the client asks for; a terminal has one output.
-fn wanted(query: &Query) -> Vec<Channel> {
-    let terminal = query.flag("tty");
-    let asked = [
-        (Channel::Status, true),
-        (Channel::Stdin, query.flag("stdin")),
-        (Channel::Stdout, query.flag("stdout")),
-        (Channel::Stderr, query.flag("stderr") && !terminal),
-        (Channel::Resize, terminal),
-    ];
-    asked.into_iter().filter(|(_, asked)| *asked).map(|(channel, _)| channel).collect()
-}
-
-/// The streams of the process, on our side.
-struct Streams {
-    stdin: Option<ProcessInput>,
-    stdout: Box<dyn AsyncRead + Send + Unpin>,
-    stderr: Option<Box<dyn AsyncRead + Send + Unpin>>,
-    terminal: Option<Terminal>,
-}
-
-enum ProcessInput {
-    Pipe(pipe::Sender),
-    Terminal(tokio::fs::File),
-}
-
 async fn converse(kubelet: Arc<Kubelet>, spec: EnterSpec, mut conversation: Conversation, stdin: bool) {
     let send = conversation.output.clone();
     let status = match start(&kubelet, &spec, stdin).await {
@@ -106,31 +75,9 @@ async fn converse(kubelet: Arc<Kubelet>, spec: EnterSpec, mut conversation: Conv
 }
 
 async fn start(kubelet: &Kubelet, spec: &EnterSpec, stdin: bool) -> Result<(Child, Streams), String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let (stdio, streams) =
-        if spec.terminal { terminal() } else { pipes(stdin) }.map_err(|error| text(&error))?;
+    let (stdio, streams) = Streams::open(spec.terminal, stdin).map_err(|error| error.to_string())?;
     let child = sandbox::enter(&kubelet.config.launcher, spec, stdio).await;
     Ok((child.map_err(|error| controller::chain(&error))?, streams))
-}
-
-fn pipes(stdin: bool) -> io::Result<(Stdio, Streams)> {
-    let (mut stdio, output) = Stdio::piped()?;
-    let mut input = None;
-    if stdin {
-        let (reader, writer) = io::pipe()?;
-        stdio.stdin = Some(reader.into());
-        input = Some(ProcessInput::Pipe(pipe::Sender::from_owned_fd(writer.into())?));
-    }
-    let (stdout, stderr) = (Box::new(output.stdout), Box::new(output.stderr));
-    Ok((stdio, Streams { stdin: input, stdout, stderr: Some(stderr), terminal: None }))
-}
-
-fn terminal() -> io::Result<(Stdio, Streams)> {
-    let (terminal, stdio) = Terminal::open()?;
-    let open = |fd: OwnedFd| tokio::fs::File::from_std(std::fs::File::from(fd));
-    let stdin = Some(ProcessInput::Terminal(open(terminal.descriptor()?)));
-    let stdout = Box::new(open(terminal.descriptor()?));
-    Ok((stdio, Streams { stdin, stdout, stderr: None, terminal: Some(terminal) }))
 }
 
 /// Copies an output to its channel until it ends (a terminal ends with an error).
@@ -144,36 +91,20 @@ async fn forward(mut from: impl AsyncRead + Unpin, channel: Channel, to: mpsc::S
 }
 
 /// Takes what the client says; returns when it is gone.
-async fn take_input(
-    input: &mut mpsc::Receiver<Input>,
-    mut stdin: Option<ProcessInput>,
-    terminal: Option<&Terminal>,
-) {
-    while let Some(said) = input.recv().await {
+async fn take_input(from: &mut mpsc::Receiver<Said>, mut stdin: Option<Input>, terminal: Option<&Terminal>) {
+    while let Some(said) = from.recv().await {
         match said {
-            Input::Stdin(text) => {
-                let written = match &mut stdin {
-                    Some(ProcessInput::Pipe(pipe)) => pipe.write_all(&text).await,
-                    Some(ProcessInput::Terminal(file)) => match file.write_all(&text).await {
-                        Ok(()) => file.flush().await,
-                        failed => failed,
-                    },
-                    None => Ok(()),
-                };
-                if written.is_err() {
+            Said::Stdin(text) => {
+                if let Some(open) = &mut stdin
+                    && open.write(&text).await.is_err()
+                {
                     stdin = None;
                 }
             }
-            Input::StdinEnd => stdin = None,
-            Input::Resize(text) => {
-                // Over SPDY several sizes may come in one piece: the last one counts.
-                let sizes = serde_json::Deserializer::from_slice(&text).into_iter::<Value>();
-                let size = sizes.map_while(Result::ok).last().unwrap_or_default();
-                let number = |key: &str| size[key].as_u64().and_then(|n| u16::try_from(n).ok());
-                if let (Some(terminal), Some(columns), Some(rows)) =
-                    (terminal, number("Width"), number("Height"))
-                {
-                    let _ = terminal.resize(columns, rows);
+            Said::StdinEnd => stdin = None,
+            Said::Resize(text) => {
+                if let Some(terminal) = terminal {
+                    stdio::resize(terminal, &text);
                 }
             }
         }
@@ -183,7 +114,7 @@ async fn take_input(
 /// The `Status` that ends the conversation; kubectl reads the exit code from its cause.
 fn status(exit: Result<i32, String>) -> Value {
     match exit {
-        Ok(0) => json!({"metadata": {}, "status": "Success"}),
+        Ok(0) => succeeded(),
         Ok(code) => json!({
             "metadata": {},
             "status": "Failure",

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::{self, Backoff};
+use super::console::Console;
 use super::logs::{self, LogFile};
 use super::sources::Sources;
 use super::state::{Ended, Role, State};
@@ -196,6 +197,7 @@ struct Running {
     name: String,
     child: sandbox::Child,
     log: Arc<LogFile>,
+    console: Arc<Console>,
     copies: Vec<tokio::task::JoinHandle<()>>,
     scratch: PathBuf,
     cgroup: Option<String>,
@@ -234,15 +236,13 @@ async fn start(pod: &Arc<Pod>, spec: &Value, image: &UnpackedImage) -> Result<Ru
             cgroups.create(group, &limits(spec)).map_err(|error| create_error(error.to_string()))?;
     }
     let log = LogFile::create(&pod.log_dir(&name).join(format!("{restarts}.log"))).map_err(io)?;
-    let (stdio, output) = sandbox::Stdio::piped().map_err(io)?;
+    let (stdio, console, outputs) = Console::open(spec).map_err(io)?;
+    sandbox_spec.terminal = spec["tty"] == true;
     pod.event(EventType::Normal, "Created", &format!("Created container: {name}")).await;
     let child = sandbox::spawn(&pod.node.config.launcher, &sandbox_spec, stdio).await;
     let child =
         child.map_err(|error| NotRun { reason: "RunContainerError", message: controller::chain(&error) })?;
-    let copies = vec![
-        tokio::spawn(log.clone().copy(output.stdout, "stdout")),
-        tokio::spawn(log.clone().copy(output.stderr, "stderr")),
-    ];
+    let copies = console.copy(outputs, &log);
     let since = now();
     let id = format!("portolan://{id}");
     let enter = enter_spec(&sandbox_spec, child.pid());
@@ -250,6 +250,7 @@ async fn start(pod: &Arc<Pod>, spec: &Value, image: &UnpackedImage) -> Result<Ru
         instance.previous = instance.log.take();
         instance.log = Some(log.clone());
         instance.enter = Some(enter);
+        instance.console = Some(console.clone());
     });
     let pid = child.pid();
     pod.update_container(&name, |one| {
@@ -259,7 +260,7 @@ async fn start(pod: &Arc<Pod>, spec: &Value, image: &UnpackedImage) -> Result<Ru
     pod.event(EventType::Normal, "Started", &format!("Started container {name}")).await;
     let stop_signal = signal_of(image.config.config.stop_signal.as_deref());
     let cgroup = cgroup.map(|(_, group)| group);
-    Ok(Running { name, child, log, copies, scratch, cgroup, id, since, stop_signal, message_file })
+    Ok(Running { name, child, log, console, copies, scratch, cgroup, id, since, stop_signal, message_file })
 }
 
 impl Running {
@@ -341,7 +342,8 @@ impl Running {
             let _ = tokio::time::timeout(Duration::from_secs(2), copy).await;
         }
         self.log.close();
-        pod.change_instance(&self.name, |instance| instance.enter = None);
+        self.console.close();
+        pod.change_instance(&self.name, |instance| (instance.enter, instance.console) = (None, None));
         let mut oom = false;
         if let (Some(cgroups), Some(group)) = (&pod.node.cgroups, &self.cgroup) {
             oom = exit.code != 0 && cgroups.usage(group).oom_kills > 0;

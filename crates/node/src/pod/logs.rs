@@ -84,8 +84,13 @@ impl LogFile {
         Ok(())
     }
 
-    /// Copies an output to the log until it ends.
-    pub(crate) async fn copy(self: Arc<Self>, mut from: impl AsyncRead + Unpin, stream: &'static str) {
+    /// Copies an output to the log until it ends, and tells each piece as it comes.
+    pub(crate) async fn copy(
+        self: Arc<Self>,
+        mut from: impl AsyncRead + Unpin,
+        stream: &'static str,
+        tell: impl Fn(&[u8]),
+    ) {
         let mut pending: Vec<u8> = Vec::new();
         let mut buffer = vec![0u8; PART_BYTES];
         loop {
@@ -93,6 +98,7 @@ impl LogFile {
                 Ok(length) if length > 0 => length,
                 _ => break,
             };
+            tell(&buffer[..length]);
             pending.extend_from_slice(&buffer[..length]);
             let mut rest = pending.as_slice();
             while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
@@ -190,7 +196,7 @@ mod tests {
         let log = LogFile::create(&place.path().join("c/0.log")).unwrap();
         let long = "x".repeat(PART_BYTES + 5);
         let text = format!("one\n\n{long}\nlast without end");
-        log.clone().copy(text.as_bytes(), "stdout").await;
+        log.clone().copy(text.as_bytes(), "stdout", |_| {}).await;
         let check = |wanted: Wanted, expected: &str| {
             let (found, _) = read(log.path(), 0, &wanted).unwrap();
             assert_eq!(String::from_utf8(found).unwrap(), expected, "{wanted:?}");
@@ -204,7 +210,7 @@ mod tests {
         let stamp = String::from_utf8_lossy(&first[..30]).into_owned();
         assert!(stamp.parse::<jiff::Timestamp>().is_ok(), "{stamp}");
         let (_, end) = read(log.path(), 0, &Wanted::default()).unwrap();
-        log.clone().copy(&b"more\n"[..], "stderr").await;
+        log.clone().copy(&b"more\n"[..], "stderr", |_| {}).await;
         assert_eq!(read(log.path(), end, &Wanted::default()).unwrap().0, b"more\n");
     }
 }
