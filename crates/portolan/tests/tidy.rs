@@ -11,7 +11,7 @@ const FUNCTION_LINES: usize = 70;
 const FILE_LINES: usize = 900;
 
 const FLOOR: &[&str] = &["object", "yaml", "kustomize", "dialect"];
-const PLUMBING: &[&str] = &["controller", "identity", "git", "registry", "sandbox"];
+const PLUMBING: &[&str] = &["controller", "identity", "git", "registry", "sandbox", "spdy"];
 const PARTS: &[&str] = &[
     "apiserver",
     "workloads",
