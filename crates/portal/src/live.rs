@@ -9,8 +9,10 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use futures::stream;
 use maud::Markup;
 
-/// How often a part is made again while somebody looks at it.
-const BEAT: Duration = Duration::from_millis(700);
+/// How often a part is made again while somebody looks at it and waits.
+pub(crate) const BEAT: Duration = Duration::from_millis(700);
+/// The same for what somebody only has before their eyes.
+pub(crate) const CALM_BEAT: Duration = Duration::from_secs(3);
 /// A stream ends after this many beats; the browser opens a new one by itself.
 const BEATS: u32 = 2000;
 
@@ -20,14 +22,14 @@ pub(crate) struct Part {
     pub(crate) finished: bool,
 }
 
-/// Streams a part until it is finished.
-pub(crate) fn stream<F, Made>(make: F) -> impl IntoResponse
+/// Streams a part until it is finished, made again after each beat.
+pub(crate) fn stream<F, Made>(beat: Duration, make: F) -> impl IntoResponse + use<F, Made>
 where
     F: Fn() -> Made + Send + 'static,
     Made: Future<Output = Part> + Send,
 {
     let first = (make, String::new(), 0_u32, false);
-    let events = stream::unfold(first, async |(make, last, beats, finished)| {
+    let events = stream::unfold(first, move |(make, last, beats, finished)| async move {
         if finished {
             let end = Event::default().event("end").data("");
             return (beats < BEATS).then_some((Ok::<_, Infallible>(end), (make, last, BEATS, true)));
@@ -38,7 +40,7 @@ where
                 return None;
             }
             if beats > 0 {
-                tokio::time::sleep(BEAT).await;
+                tokio::time::sleep(beat).await;
             }
             beats += 1;
             let part = make().await;

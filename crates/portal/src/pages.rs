@@ -25,9 +25,11 @@ use crate::failure::Failure;
 pub(crate) fn routes() -> Router<Arc<Config>> {
     Router::new()
         .route("/", get(home::page))
+        .route("/home/live", get(home::live))
         .route("/search", get(search::page))
         .route("/catalog", get(catalog::page))
         .route("/catalog/{namespace}/{kind}/{name}", get(entity::page))
+        .route("/catalog/{namespace}/{kind}/{name}/live", get(entity::live))
         .route("/create", get(create::choose))
         .route("/create/{namespace}/{name}", get(create::form).post(create::submit))
         .route("/tasks", get(task::list))

@@ -39,7 +39,14 @@ struct Page {
 
 impl Portal {
     fn new() -> Self {
-        let platform: Value = serde_json::from_str(PLATFORM).unwrap();
+        let mut platform: Value = serde_json::from_str(PLATFORM).unwrap();
+        let answers = &mut platform["answers"];
+        // What the home page asks for has the same answers.
+        let repositories = answers["/api/v3/orgs/platform/repos?per_page=100"].clone();
+        answers["/api/v3/orgs/platform/repos?per_page=100&sort=pushed"] = repositories;
+        let owned = json!([answers["/api/catalog/entities/by-name/component/default/dashboard-frontend"]]);
+        answers["/api/catalog/entities?limit=500&filter=kind%3Dcomponent%2Crelations.ownedBy%3Dgroup%3Adefault%2Fplatform-team"] =
+            owned;
         let writes = Writes::default();
         let cluster = recorded(serde_json::from_str(DEV).unwrap());
         let client = move |_: &Claims| kube::Client::new(cluster.clone(), "default");
@@ -284,6 +291,35 @@ async fn an_entity_shows_what_runs_of_it() {
     page.says(&["backstage.io/kubernetes-id: dashboard-frontend"]);
     let page = portal.get("/catalog/default/component/nothing", &cookie).await;
     assert_eq!(page.status, StatusCode::NOT_FOUND);
+}
+
+fn without_times(html: &str) -> String {
+    let mut pieces = html.split("<time");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + piece.split_once("</time>").map_or(piece, |(_, rest)| rest))
+}
+
+/// Every part that a page names as live is streamed, with what the page has in its place.
+#[tokio::test]
+async fn live_parts_are_streamed() {
+    let portal = Portal::new();
+    let cookie = portal.sign_in().await;
+    let entity = "/catalog/default/component/dashboard-frontend";
+    for path in ["/", "/environments", entity, &format!("{entity}?tab=kubernetes")] {
+        let page = portal.get(path, &cookie).await;
+        let live = page.text.split("data-live=\"").nth(1).expect("a live part").split('"').next().unwrap();
+        let live = live.replace("&amp;", "&");
+        let request = Request::get(&live).header(header::COOKIE, &cookie).body(Body::empty()).unwrap();
+        let response = portal.router.clone().oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{live}");
+        let event = response.into_body().frame().await.unwrap().unwrap().into_data().unwrap();
+        let event = String::from_utf8(event.to_vec()).unwrap();
+        let html: Vec<&str> = event.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
+        let html = html.join("\n");
+        let shown = &page.text[page.text.find("<div data-live").unwrap()..];
+        // Times in words may have moved on between the two.
+        assert!(without_times(shown).starts_with(&without_times(&html)), "{path}: {html}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::{Path, Query, State};
+use axum::response::IntoResponse;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::fleet::{self, Seen};
 use crate::layout::{Page, encode, page as frame};
+use crate::live::{self, Part};
 use crate::pages::catalog::{owner_link, path_of, path_of_reference, short, tags, title_of};
 use crate::pages::{board, repositories};
 use crate::session::Signed;
@@ -38,12 +40,8 @@ pub(crate) async fn page(
     Path((namespace, kind, name)): Path<(String, String, String)>,
     Query(view): Query<View>,
 ) -> Result<Markup, Failure> {
-    let path =
-        format!("/api/catalog/entities/by-name/{}/{}/{}", encode(&kind), encode(&namespace), encode(&name));
-    let found = caller.find(&path).await?;
-    let entity =
-        found.ok_or_else(|| Failure::not_found(format!("The catalog has no {kind} called {name}.")))?;
-    let runs = matches!(kind.as_str(), "component" | "system" | "resource");
+    let entity = find(&caller, &namespace, &kind, &name).await?;
+    let runs = runs_somewhere(&kind);
     let repository = repository_of(&entity);
     let title = title_of(&entity).to_owned();
     let path = path_of(&entity);
@@ -56,10 +54,7 @@ pub(crate) async fn page(
         (problems(&entity))
         (tabs(&path, &view.tab, runs))
         @match view.tab.as_str() {
-            "kubernetes" if runs => {
-                @let seen = fleet::look(&config, &caller).await;
-                (kubernetes::tab(&config, &caller, &seen, &components_of(&entity), (&path, LogOf::parse(&view.log))).await)
-            }
+            "kubernetes" if runs => (workloads(&config, &caller, &entity, &view).await),
             "relations" => (relations(&entity)),
             "yaml" => (as_yaml(&entity)),
             _ => (overview(&config, &caller, &entity, (&kind, runs), repository.as_deref()).await),
@@ -67,6 +62,56 @@ pub(crate) async fn page(
     };
     let crumbs = [("Catalog", "/catalog"), (title.as_str(), "")];
     Ok(frame(&caller, &Page { title: &title, section: "/catalog", crumbs: &crumbs }, content))
+}
+
+/// What changes on the overview and on the Kubernetes tab.
+pub(crate) async fn live(
+    State(config): State<Arc<Config>>,
+    Extension(caller): Signed,
+    Path((namespace, kind, name)): Path<(String, String, String)>,
+    Query(view): Query<View>,
+) -> Result<impl IntoResponse, Failure> {
+    let entity = Arc::new(find(&caller, &namespace, &kind, &name).await?);
+    if !runs_somewhere(&kind) {
+        return Err(Failure::not_found(format!("A {kind} does not run anywhere.")));
+    }
+    let view = Arc::new(view);
+    Ok(live::stream(live::CALM_BEAT, move || {
+        let (config, caller, entity, view) = (config.clone(), caller.clone(), entity.clone(), view.clone());
+        async move {
+            let markup = match view.tab.as_str() {
+                "kubernetes" => workloads(&config, &caller, &entity, &view).await,
+                _ => everywhere(&config, &caller, &entity).await,
+            };
+            Part { markup, finished: false }
+        }
+    }))
+}
+
+async fn find(caller: &Caller, namespace: &str, kind: &str, name: &str) -> Result<Value, Failure> {
+    let path =
+        format!("/api/catalog/entities/by-name/{}/{}/{}", encode(kind), encode(namespace), encode(name));
+    let found = caller.find(&path).await?;
+    found.ok_or_else(|| Failure::not_found(format!("The catalog has no {kind} called {name}.")))
+}
+
+/// Whether things of a kind have workloads in clusters.
+fn runs_somewhere(kind: &str) -> bool {
+    matches!(kind, "component" | "system" | "resource")
+}
+
+/// The Kubernetes tab.
+async fn workloads(config: &Config, caller: &Caller, entity: &Value, view: &View) -> Markup {
+    let (seen, path) = (fleet::look(config, caller).await, path_of(entity));
+    let log = LogOf::parse(&view.log);
+    let tab = kubernetes::tab(config, caller, &seen, &components_of(entity), (&path, log)).await;
+    html! { div data-live={ (path) "/live?tab=kubernetes&log=" (encode(&view.log)) } { (tab) } }
+}
+
+/// The environments on the overview.
+async fn everywhere(config: &Config, caller: &Caller, entity: &Value) -> Markup {
+    let seen = fleet::look(config, caller).await;
+    html! { div data-live={ (path_of(entity)) "/live" } { (environments(config, &seen, &components_of(entity))) } }
 }
 
 fn tabs(path: &str, chosen: &str, runs: bool) -> Markup {
@@ -85,13 +130,12 @@ async fn overview(
     (kind, runs): (&str, bool),
     repository: Option<&str>,
 ) -> Markup {
-    let seen = if runs { fleet::look(config, caller).await } else { vec![] };
     let commits = match repository {
         Some(repository) => Some(repositories::recent(caller, repository, 8).await),
         None => None,
     };
     html! {
-        @if runs { (environments(config, &seen, &components_of(entity))) }
+        @if runs { (everywhere(config, caller, entity).await) }
         div.columns {
             div {
                 @match commits {

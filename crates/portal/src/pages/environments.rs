@@ -48,7 +48,7 @@ pub(crate) async fn page(
 }
 
 pub(crate) async fn live(State(config): State<Arc<Config>>, Extension(caller): Signed) -> impl IntoResponse {
-    live::stream(move || {
+    live::stream(live::BEAT, move || {
         let (config, caller) = (config.clone(), caller.clone());
         async move { board(&config, &caller).await }
     })

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Extension;
 use axum::extract::State;
+use axum::response::IntoResponse;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -11,6 +12,7 @@ use crate::caller::Caller;
 use crate::failure::Failure;
 use crate::fleet::{self, Seen};
 use crate::layout::{Page, encode, page as frame};
+use crate::live::{self, Part};
 use crate::marks::{self, State as Mark};
 use crate::pages::catalog::{entities, path_of, title_of};
 use crate::pages::entity::owned_by;
@@ -30,25 +32,43 @@ pub(crate) async fn page(
     State(config): State<Arc<Config>>,
     Extension(caller): Signed,
 ) -> Result<Markup, Failure> {
-    let (seen, owned, runs) =
-        tokio::join!(fleet::look(&config, &caller), owned_by(&caller), failed_runs(&caller));
-    let owned = owned?;
     let content = html! {
         div.head { div.grow { h1 { "Good to see you, " (caller.claims.name) } } a.button.primary href="/create" { "Create" } }
+        (now(&config, &caller).await?)
+    };
+    Ok(frame(&caller, &Page { title: "Home", section: "/", crumbs: &[("Home", "")] }, content))
+}
+
+pub(crate) async fn live(State(config): State<Arc<Config>>, Extension(caller): Signed) -> impl IntoResponse {
+    live::stream(live::CALM_BEAT, move || {
+        let (config, caller) = (config.clone(), caller.clone());
+        async move {
+            let lost = |failure: Failure| html! { div data-live="/home/live" { p.notice.bad { (failure.message) } } };
+            let markup = now(&config, &caller).await.unwrap_or_else(lost);
+            Part { markup, finished: false }
+        }
+    })
+}
+
+/// Everything below the greeting.
+async fn now(config: &Config, caller: &Caller) -> Result<Markup, Failure> {
+    let (seen, owned, runs) =
+        tokio::join!(fleet::look(config, caller), owned_by(caller), failed_runs(caller));
+    let owned = owned?;
+    Ok(html! { div data-live="/home/live" {
         h2 { "What needs you" }
-        (attention(&seen, &caller, &runs))
+        (attention(&seen, caller, &runs))
         @if owned.is_empty() {
             // Whoever owns nothing looks after everything.
             h2 { "What runs" }
-            (mine(&entities(&caller, "kind=component").await?, &seen, false))
+            (mine(&entities(caller, "kind=component").await?, &seen, false))
         } @else {
             h2 { "What you own" }
             (mine(&owned, &seen, true))
         }
         h2 { "Changed last" }
-        (changes(&config, &caller, &seen).await?)
-    };
-    Ok(frame(&caller, &Page { title: "Home", section: "/", crumbs: &[("Home", "")] }, content))
+        (changes(config, caller, &seen).await?)
+    } })
 }
 
 /// One line of what needs somebody.

@@ -63,7 +63,7 @@ pub(crate) async fn page(Extension(caller): Signed, Path(run): Path<String>) -> 
 }
 
 pub(crate) async fn live(Extension(caller): Signed, Path(run): Path<String>) -> impl IntoResponse {
-    live::stream(move || {
+    live::stream(live::BEAT, move || {
         let (caller, run) = (caller.clone(), run.clone());
         async move { part(&caller, &run).await }
     })

@@ -54,7 +54,7 @@ pub(crate) async fn page(Extension(caller): Signed, Path(id): Path<String>) -> R
 }
 
 pub(crate) async fn live(Extension(caller): Signed, Path(id): Path<String>) -> impl IntoResponse {
-    live::stream(move || {
+    live::stream(live::BEAT, move || {
         let (caller, id) = (caller.clone(), id.clone());
         async move { part(&caller, &id).await }
     })

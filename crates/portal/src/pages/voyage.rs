@@ -68,7 +68,7 @@ pub(crate) async fn live(
     Path((owner, name, sha)): Path<(String, String, String)>,
 ) -> impl IntoResponse {
     let repository = format!("{}/{}", encode(&owner), encode(&name));
-    live::stream(move || {
+    live::stream(live::BEAT, move || {
         let (config, caller, repository, sha) =
             (config.clone(), caller.clone(), repository.clone(), sha.clone());
         async move { part(&config, &caller, &repository, &sha).await }
