@@ -567,6 +567,9 @@ async fn ports_are_forwarded() {
     platform.pod("web", private_pod()).await;
     platform.wait_ready("web").await;
     platform.forward_over_channels().await;
+    let (code, text) = platform.get("/portForward/default/web").await;
+    assert_eq!(code, 400);
+    assert!(text.contains("\"ports\" is required"), "{text}");
     let Some(server) = platform.for_kubectl().await else { return };
     for websockets in ["true", "false"] {
         let mut kubectl = kubectl(&server, &["port-forward", "pod/web", ":8080", ":9"])

@@ -126,6 +126,7 @@ impl Writer {
     async fn end(mut self, reason: Reset) {
         self.is_finished = true;
         self.put(frame::reset(self.stream, reason)).await;
+        self.streams.forget(self.stream);
     }
 
     async fn put(&self, frame: Bytes) -> bool {
@@ -140,6 +141,7 @@ impl Drop for Writer {
     fn drop(&mut self) {
         if !self.is_finished && !self.gone.is_cancelled() {
             let _ = self.out.try_send(Out::Frame(frame::reset(self.stream, Reset::Cancelled)));
+            self.streams.forget(self.stream);
         }
         self.streams.close(self.stream, Side::Ours);
     }
@@ -186,6 +188,11 @@ enum Side {
 impl Streams {
     fn with<T>(&self, act: impl FnOnce(&mut HashMap<u32, Known>) -> T) -> T {
         act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A stream that was reset is over for both sides at once.
+    fn forget(&self, stream: u32) {
+        self.with(|streams| streams.remove(&stream));
     }
 
     /// A stream is forgotten when both sides have closed it.
@@ -367,6 +374,22 @@ mod tests {
         second.gone().await;
         assert_eq!(reader.next().await, None);
         assert!(session.accept().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn streams_that_are_over_do_not_count() {
+        let (mut client, mut session) = start();
+        for n in 0..2 * STREAM_LIMIT as u32 {
+            client.open(2 * n + 1, false).await;
+            let accepting = tokio::time::timeout(std::time::Duration::from_secs(10), session.accept());
+            let opened = accepting.await.expect("it is not one too many").unwrap();
+            if n % 2 == 0 {
+                opened.refuse().await;
+            } else {
+                drop(opened);
+            }
+            assert_eq!(client.frame().await.0, RESET);
+        }
     }
 
     #[tokio::test]

@@ -52,6 +52,10 @@ pub(super) async fn port_forward(
     let Some(ports) = ports.filter(|ports| ports.len() <= PORT_LIMIT) else {
         return refused(StatusCode::BAD_REQUEST, "query parameter \"ports\" has to list ports\n".to_owned());
     };
+    if ports.is_empty() && !upgrade::names_streams(&request, TUNNEL_PROTOCOL) {
+        let message = "query parameter \"ports\" is required over a WebSocket with channels\n";
+        return refused(StatusCode::BAD_REQUEST, message.to_owned());
+    }
     let sockets = [TUNNEL_PROTOCOL, CHANNEL_PROTOCOL];
     upgrade::answer(request, &sockets, &[SPDY_PROTOCOL], move |upgraded| async move {
         match upgraded {

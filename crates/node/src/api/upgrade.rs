@@ -74,6 +74,14 @@ where
     }
 }
 
+/// Whether what a request upgrades to has streams that name what they are for: SPDY, or a WebSocket around it.
+pub(super) fn names_streams(request: &Request, tunnel: &str) -> bool {
+    let has = |name: &str, wanted: &str| {
+        words(request.headers(), name).any(|word| word.eq_ignore_ascii_case(wanted))
+    };
+    has(header::UPGRADE.as_str(), SPDY) || has(header::SEC_WEBSOCKET_PROTOCOL.as_str(), tunnel)
+}
+
 /// SPDY inside of a WebSocket: its messages are pieces of the connection.
 pub(super) fn tunnel(socket: Box<WebSocket>) -> Session {
     let (sink, source) = socket.split();
